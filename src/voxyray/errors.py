@@ -1,0 +1,85 @@
+"""The exceptions voxyray raises.
+
+VoxyrayError
+├── SettingsError        a setting is missing or wrong
+├── AgentError           an agent's definition cannot be used
+├── FrameError           we were about to send a frame the carrier would refuse
+├── TwimlError           a TwiML attribute or verb the carrier would ignore or refuse
+├── RequestRefused       a webhook, handshake or setup that must have no effect
+├── ModelError           a language model gave no usable answer
+│   └── ModelTimeout     ... within its deadline
+├── ToolError            a tool's failure, worded for the model
+│   └── ToolArgumentError
+├── StoreError           the store could not do what was asked
+│   └── ConditionFailed  ... because somebody else was first
+└── JournalError         a saved call cannot be read
+"""
+
+from __future__ import annotations
+
+
+class VoxyrayError(Exception):
+    """Anything voxyray raises on purpose; the message says what to do next."""
+
+
+class SettingsError(VoxyrayError):
+    """A setting is missing or wrong; the message names it and the fix."""
+
+
+class AgentError(VoxyrayError):
+    """An agent's definition cannot be used; the message points at the place."""
+
+
+class FrameError(VoxyrayError):
+    """A frame of ours would be refused by the carrier (64107); it was not sent."""
+
+
+class TwimlError(VoxyrayError):
+    """TwiML of ours would be refused or silently ignored by the carrier."""
+
+
+class RequestRefused(VoxyrayError):
+    """A request that is refused and must have no effect.
+
+    status: the HTTP status to answer with (a WebSocket is closed with 1008 instead).
+    """
+
+    def __init__(self, message: str, status: int = 403) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class ModelError(VoxyrayError):
+    """A language model gave no usable answer.
+
+    retryable: another attempt, or another model, may do better (false for a bad key
+    or a request that the provider refuses).
+    """
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class ModelTimeout(ModelError):
+    """A language model missed one of its deadlines (connect, first token, stall)."""
+
+
+class ToolError(VoxyrayError):
+    """A tool's failure, worded for the model: it is told the message and can act on it."""
+
+
+class ToolArgumentError(ToolError):
+    """Arguments of a tool call do not fit its signature; the tool did not run."""
+
+
+class StoreError(VoxyrayError):
+    """The store could not do what was asked."""
+
+
+class ConditionFailed(StoreError):
+    """A conditional write found the item in another state; nothing was written."""
+
+
+class JournalError(VoxyrayError):
+    """A saved call cannot be read."""

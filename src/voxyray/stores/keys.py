@@ -1,0 +1,72 @@
+"""Keys of the one table. Whatever a request brings is checked here before it becomes a key."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Final
+
+from voxyray.errors import StoreError
+
+# Twilio: CA + 32 hex; Telnyx: `v2:` and URL-unsafe characters. `#` separates parts of our keys.
+_CALL_ID: Final = re.compile(r"[A-Za-z0-9_\-.:=+/~@]{1,200}")
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_\-]{0,63}")
+# E.164, or a SIP or client identity; withheld numbers come as words and have no profile.
+_CALLER: Final = re.compile(r"\+[0-9]{3,15}|(?:sip|sips|client):[A-Za-z0-9_\-.:=+@;~%]{1,200}")
+
+PROFILE: Final = "PROFILE"
+HEAD: Final = "HEAD"
+DEFINITION: Final = "DEFINITION"
+
+
+def call(call_id: str) -> str:
+    """Give the partition of a call.
+
+    Raises:
+        StoreError: the id is empty, too long or holds characters no carrier uses.
+    """
+    if not _CALL_ID.fullmatch(call_id):
+        raise StoreError(f"not a call id: {call_id[:60]!r}")
+    return f"CALL#{call_id}"
+
+
+def is_caller(number: str) -> bool:
+    """Whether this caller can have a profile (withheld numbers cannot)."""
+    return _CALLER.fullmatch(number) is not None
+
+
+def caller(number: str) -> str:
+    """Give the partition of a caller.
+
+    Raises:
+        StoreError: the number is withheld or no number at all; ask `is_caller` first.
+    """
+    if not is_caller(number):
+        raise StoreError("not a phone number, SIP or client identity")
+    return f"CALLER#{number}"
+
+
+def agent(name: str) -> str:
+    """Give the partition of an agent.
+
+    Raises:
+        StoreError: a name that is not lower case letters, digits, `_` and `-`.
+    """
+    if not _NAME.fullmatch(name):
+        raise StoreError(f"not an agent's name: {name[:60]!r}")
+    return f"AGENT#{name}"
+
+
+def journal(turn: int, seq: int) -> str:
+    """Give the sort key of a journal entry; byte order is the order of the call."""
+    return f"J#{turn:05d}#{seq:07d}"
+
+
+def day(at_s: float) -> str:
+    """Give the partition that lists the calls begun on a day (UTC); at_s is epoch seconds."""
+    return f"CALLS#{time.strftime('%Y-%m-%d', time.gmtime(at_s))}"
+
+
+def started(at_s: float, call_id: str) -> str:
+    """Give the sort key of a call within its day; byte order is the order of beginning."""
+    return f"{int(at_s * 1000):015d}#{call_id}"

@@ -1,0 +1,130 @@
+"""What a model is told: the conversation as the caller heard it.
+
+Rules that providers insist on hold by construction: user messages never stand next to each other,
+every tool call is followed by its result, and nothing counts as said that was not heard.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from voxyray.models import Message, ToolCall
+from voxyray.reply import CUT_MARK, Reply
+
+Cause: TypeAlias = Literal["greeting", "speech", "keys", "silence", "resume", "result"]
+RunStatus: TypeAlias = Literal["running", "done", "failed", "cancelled"]
+
+STILL_RUNNING = "Not finished yet. It is still running and cannot be stopped; do not call it again."
+
+
+class ToolRun:
+    """One tool call and what became of it.
+
+    key: identifies a write within the call, `turn:tool:hash of its arguments`.
+    told: the model was shown the result.
+    """
+
+    __slots__ = ("call", "effect", "id", "key", "name", "result", "status", "told")
+
+    def __init__(self, id_: int, call: ToolCall, effect: str = "read", key: str = "") -> None:
+        self.id = id_
+        self.call = call
+        self.name = call.name
+        self.effect = effect
+        self.key = key
+        self.status: RunStatus = "running"
+        self.result = ""
+        self.told = False
+
+    def finish(self, status: RunStatus, result: str) -> None:
+        """Settle the run; the model has yet to be told."""
+        self.status = status
+        self.result = result
+        self.told = False
+
+
+class Turn:
+    """One input of the caller and the agent's reply; calls holds the tool runs of each round.
+
+    text: what the caller said, or a note in square brackets for other causes; may be empty.
+    began_at: when the caller's input was complete, in seconds of the call's clock.
+    """
+
+    __slots__ = ("began_at", "calls", "cause", "number", "reply", "text")
+
+    def __init__(self, number: int, cause: Cause, text: str, began_at: float) -> None:
+        self.number = number
+        self.cause: Cause = cause
+        self.text = text
+        self.began_at = began_at
+        self.reply = Reply()
+        self.calls: list[list[ToolRun]] = [[]]
+
+    @property
+    def round(self) -> int:
+        """The round of model request and tools that the turn is in, from 0."""
+        return len(self.calls) - 1
+
+    def runs(self) -> list[ToolRun]:
+        """All tool runs of the turn."""
+        return [run for calls in self.calls for run in calls]
+
+
+class History:
+    """All turns of a call; instructions is the system message."""
+
+    def __init__(self, instructions: str) -> None:
+        self.instructions = instructions
+        self.turns: list[Turn] = []
+
+    def messages(self) -> tuple[Message, ...]:
+        """Give the conversation for the next request."""
+        messages = [Message("system", self.instructions)] if self.instructions else []
+        for turn in self.turns:
+            if turn.text:
+                _append_user(messages, turn.text)
+            for round_, runs in enumerate(turn.calls):
+                _append_round(messages, _heard(turn, round_), runs)
+        return tuple(messages)
+
+    def untold(self) -> list[ToolRun]:
+        """Finished write runs whose result no request has shown to the model."""
+        return [
+            run
+            for turn in self.turns
+            for run in turn.runs()
+            if run.effect == "write" and run.status in ("done", "failed") and not run.told
+        ]
+
+    def tell(self) -> None:
+        """Note that the model is now being shown every result."""
+        for turn in self.turns:
+            for run in turn.runs():
+                run.told = run.status != "running"
+
+
+def _heard(turn: Turn, round_: int) -> str:
+    reply = turn.reply
+    heard = reply.heard(round_).strip()
+    if not heard or not reply.cut:
+        return heard
+    # The mark stands where the caller stopped hearing: after the last heard round.
+    later = any(reply.heard(other).strip() for other in range(round_ + 1, turn.round + 1))
+    return heard if later else heard + CUT_MARK
+
+
+def _append_user(messages: list[Message], text: str) -> None:
+    if messages and messages[-1].role == "user":
+        text = f"{messages.pop().content}\n{text}"
+    messages.append(Message("user", text))
+
+
+def _append_round(messages: list[Message], heard: str, runs: list[ToolRun]) -> None:
+    if runs:
+        calls = tuple(run.call for run in runs)
+        messages.append(Message("assistant", heard or None, tool_calls=calls))
+        for run in runs:
+            result = STILL_RUNNING if run.status == "running" else run.result
+            messages.append(Message("tool", result, tool_call_id=run.call.id))
+    elif heard:
+        messages.append(Message("assistant", heard))

@@ -1,0 +1,175 @@
+"""What the agent says in a turn: said (sent to the carrier) and heard (played before any cut).
+
+The carrier tells what was played in two ways. `tokensPlayed` confirms text clause by clause.
+`utteranceUntilInterrupt` names only the fragment of the chunk that was playing, so it is looked
+for after the last confirmed place. Without either, nothing is known to have been heard of a cut
+reply. Texts are compared by words: the carrier may change case, spacing and punctuation.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal, TypeAlias
+
+CUT_MARK: Final = "—"
+
+SpeechKind: TypeAlias = Literal["model", "fixed", "filler"]
+
+_WORD: Final = re.compile(r"\w+(?:['’]\w+)*")
+
+
+class Span:
+    """Text of one kind in one round of a reply."""
+
+    __slots__ = ("kind", "parts", "round")
+
+    def __init__(self, kind: SpeechKind, round_: int) -> None:
+        self.kind: SpeechKind = kind
+        self.round = round_
+        self.parts: list[str] = []
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        if len(self.parts) > 1:
+            self.parts = ["".join(self.parts)]
+        return self.parts[0] if self.parts else ""
+
+
+class Reply:
+    """Said and heard of one turn.
+
+    complete: all that was meant to be said was sent (and closed); cut: it was stopped before
+    that, or the carrier threw away what was queued.
+    """
+
+    __slots__ = ("_confirmed", "_heard", "complete", "cut", "said_chars", "spans")
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+        self.said_chars = 0
+        self.complete = False
+        self.cut = False
+        self._confirmed = 0
+        self._heard: int | None = None  # None: all that was sent is, or will be, played
+
+    def say(self, text: str, kind: SpeechKind = "model", round_: int = 0) -> None:
+        """Add text that was just sent."""
+        last = self.spans[-1] if self.spans else None
+        if last is None or last.kind != kind or last.round != round_:
+            last = Span(kind, round_)
+            self.spans.append(last)
+        last.parts.append(text)
+        self.said_chars += len(text)
+
+    @property
+    def said(self) -> str:
+        """Everything sent, filler included."""
+        return "".join(span.text for span in self.spans)
+
+    @property
+    def has_words(self) -> bool:
+        """Whether anything but filler was sent."""
+        return any(span.kind != "filler" for span in self.spans)
+
+    @property
+    def all_confirmed(self) -> bool:
+        """Whether the carrier has confirmed every word as played."""
+        return self._confirmed > 0 and not _WORD.search(self.said, self._confirmed)
+
+    def played(self, text: str) -> bool:
+        """Note text the carrier has played; false if it is not of this reply."""
+        end = _find(self.said, text, self._confirmed)
+        if end is None:
+            return False
+        self._confirmed = end
+        if self._heard is not None and end > self._heard:
+            self._heard = end  # the confirmation came after the cut
+        return True
+
+    def owns(self, fragment: str) -> bool:
+        """Whether a fragment can be of this reply's text that is not confirmed yet."""
+        return _find(self.said, fragment, self._confirmed) is not None or _ends_with(
+            self.said[: self._confirmed], fragment
+        )
+
+    def stop(self) -> None:
+        """Stop saying more; what was sent will still be played."""
+        if not self.complete:
+            self.cut = True
+
+    def purge(self, fragment: str) -> None:
+        """Cut as the carrier did: it played up to the fragment and threw the rest away."""
+        said = self.said
+        heard = self._confirmed
+        if not _ends_with(said[:heard], fragment):
+            heard = _find(said, fragment, heard) or heard
+        self._heard = heard
+        if not self.complete or _WORD.search(said, heard):
+            self.cut = True
+            self.complete = False
+
+    def heard(self, round_: int | None = None) -> str:
+        """Give the heard words of one round (or of all), without filler."""
+        limit = self.said_chars if self._heard is None else self._heard
+        heard, at = [], 0
+        for span in self.spans:
+            text = span.text
+            if span.kind != "filler" and (round_ is None or span.round == round_):
+                heard.append(text[: max(0, limit - at)])
+            at += len(text)
+        return "".join(heard)
+
+
+def _words(text: str) -> list[str]:
+    return [word.lower() for word in _WORD.findall(text)]
+
+
+def _ends_with(text: str, fragment: str) -> bool:
+    words = _words(fragment)
+    return bool(words) and _words(text)[-len(words) :] == words
+
+
+def _find(text: str, fragment: str, start: int) -> int | None:
+    """Give the end of the first occurrence of the fragment's words in text from start on.
+
+    The fragment's last word may be only the beginning of a word of the text, but whole words
+    are preferred.
+    """
+    wanted = _words(fragment)
+    if not wanted:
+        return None
+    found = [(match.start(), match.group().lower()) for match in _WORD.finditer(text, start)]
+    for whole in (True, False):
+        for index in range(len(found) - len(wanted) + 1):
+            end = _match_at(found, index, wanted, whole=whole)
+            if end is not None:
+                return _past_punctuation(text, end, fragment)
+    return None
+
+
+def _match_at(
+    found: list[tuple[int, str]], index: int, wanted: list[str], *, whole: bool
+) -> int | None:
+    last = index + len(wanted) - 1
+    for offset, word in enumerate(wanted[:-1]):
+        if found[index + offset][1] != word:
+            return None
+    at, word = found[last]
+    if word == wanted[-1] or (not whole and word.startswith(wanted[-1])):
+        return at + len(wanted[-1])
+    return None
+
+
+def _past_punctuation(text: str, end: int, fragment: str) -> int:
+    """Take along the punctuation that the fragment ends in."""
+    closing = re.sub(r"\s", "", fragment[len(fragment.rstrip("".join(_closers(fragment)))) :])
+    for mark in closing:
+        if text[end : end + 1] != mark:
+            break
+        end += 1
+    return end
+
+
+def _closers(fragment: str) -> set[str]:
+    return {char for char in fragment if not char.isalnum()} or {" "}

@@ -1,0 +1,1 @@
+"""The twin: a simulated Twilio that calls your app, with its timing and its quirks."""

@@ -1,0 +1,77 @@
+"""What a tool may know of its call, and what it may have the call do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+
+import msgspec
+
+from voxyray.caller import is_language
+from voxyray.errors import FrameError, ToolError
+from voxyray.frames import Language, OutboundFrame, Play, SendDigits
+from voxyray.stores import Store
+
+
+@dataclass(frozen=True, eq=False)
+class CallContext:
+    """The call a tool runs in; one object for each run of a tool.
+
+    key: the idempotency key of this run, the same when it is repeated; agent: its name; zone: the
+    agent's time zone; clock: gives epoch seconds. actions: frames the tool asked for, sent by the
+    call after the tool returned, in order; a tool that failed sends none.
+    """
+
+    id: str
+    agent: str
+    turn: int
+    store: Store
+    key: str = ""
+    zone: tzinfo = UTC
+    clock: Callable[[], float] = field(default=time.time, repr=False)
+    actions: list[OutboundFrame] = field(default_factory=list)
+
+    def now(self) -> datetime:
+        """Give the time of day where the agent is."""
+        return datetime.fromtimestamp(self.clock(), self.zone)
+
+    def play(self, source: str, *, loop: int | None = None) -> None:
+        """Play an audio file from a public URL after the tool's turn of speech; see `Play`.
+
+        Raises:
+            ToolError: the source is no http(s) URL, or loop is no number from 0 up.
+        """
+        self._record({"type": "play", "source": source, "loop": loop}, Play)
+
+    def send_digits(self, digits: str) -> None:
+        """Press keys on the far end: `0`-`9`, `*`, `#`, and `w` for half a second's pause.
+
+        Raises:
+            ToolError: any other character, or none at all.
+        """
+        self._record({"type": "sendDigits", "digits": digits}, SendDigits)
+
+    def switch_language(self, tag: str, *, transcription: str | None = None) -> None:
+        """Speak and understand another language from now on, such as `es-ES`.
+
+        transcription: what to understand, if it is another one.
+
+        Raises:
+            ToolError: what is no language tag.
+        """
+        understood = tag if transcription is None else transcription
+        for given in (tag, understood):
+            if not is_language(str(given)):
+                raise ToolError(f"{given!r} is no language tag; write one such as es-ES")
+        self._record(
+            {"type": "language", "ttsLanguage": tag, "transcriptionLanguage": understood}, Language
+        )
+
+    def _record(self, fields: dict[str, Any], kind: type[OutboundFrame]) -> None:
+        try:
+            self.actions.append(msgspec.convert(fields, kind))
+        except (FrameError, msgspec.ValidationError) as error:
+            raise ToolError(f"{fields['type']}: {error}") from error

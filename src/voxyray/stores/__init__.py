@@ -56,8 +56,8 @@ class Update(msgspec.Struct, frozen=True):
 
     pk: str
     sk: str
-    set: Mapping[str, Any] = {}  # noqa: RUF012 - msgspec copies it
-    add: Mapping[str, int] = {}  # noqa: RUF012
+    set: Mapping[str, Any] = {}
+    add: Mapping[str, int] = {}
     remove: Sequence[str] = ()
     when: Conditions = ()
 

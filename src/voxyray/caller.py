@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from voxyray.arguments import harmless
 from voxyray.errors import ConditionFailed, StoreError, ToolError
-from voxyray.stores import Equals, Item, Store, Update, keys
+from voxyray.stores import Equals, Item, Missing, Store, Update, keys
 
 MAX_LENGTH: Final = 200  # characters of any one value
 MAX_NOTES: Final = 50
@@ -91,13 +91,12 @@ class Caller:
             return await store.update(Update(pk, keys.PROFILE, set=values))
         # Notes are one field: two tools, or two calls, may add to them at the same time.
         for _ in range(_ATTEMPTS):
-            old = (await store.get(pk, keys.PROFILE) or {}).get("notes")
-            merged = _limited({**_texts(old), **notes})
-            when = Equals("notes", old)
+            item = await store.get(pk, keys.PROFILE)
+            old = (item or {}).get("notes")
+            merged = {**values, "notes": _limited({**_texts(old), **notes})}
+            when = Missing() if item is None else Equals("notes", old)
             try:
-                return await store.update(
-                    Update(pk, keys.PROFILE, set={**values, "notes": merged}, when=when)
-                )
+                return await store.update(Update(pk, keys.PROFILE, set=merged, when=when))
             except ConditionFailed:
                 continue
         raise StoreError("a caller's notes kept changing while they were saved")

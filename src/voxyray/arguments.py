@@ -112,7 +112,7 @@ class Nullable:
     @property
     def expected(self) -> str:
         """What the model is told to give."""
-        return f"{self.inner.expected} or null"
+        return self.inner.expected
 
     def read(self, value: Any, path: str, problems: Problems) -> Any:
         """Give the typed value, or add to problems what is wrong at path."""

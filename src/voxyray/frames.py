@@ -41,7 +41,7 @@ class Setup(_Inbound, frozen=True, tag="setup"):
     call_type: str = ""
     direction: str = ""
     call_status: str = ""
-    custom_parameters: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
+    custom_parameters: dict[str, str] = {}
 
 
 class Prompt(_Inbound, frozen=True, tag="prompt"):
@@ -92,7 +92,7 @@ class Unknown(msgspec.Struct, frozen=True, tag_field="type", tag="unknown"):
     """A frame of a type that this version does not know."""
 
     name: str
-    fields: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies it
+    fields: dict[str, Any] = {}
 
 
 class Malformed(msgspec.Struct, frozen=True, tag_field="type", tag="malformed"):
@@ -102,9 +102,7 @@ class Malformed(msgspec.Struct, frozen=True, tag_field="type", tag="malformed"):
     excerpt: str = ""
 
 
-InboundFrame: TypeAlias = (
-    Setup | Prompt | Dtmf | Interrupt | Info | Error | Unknown | Malformed
-)
+InboundFrame: TypeAlias = Setup | Prompt | Dtmf | Interrupt | Info | Error | Unknown | Malformed
 
 _KNOWN: dict[str, type[_Inbound]] = {
     "setup": Setup,

@@ -9,32 +9,37 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from voxyray.models import Message, ToolCall
+from voxyray.notes import STILL_RUNNING
 from voxyray.reply import CUT_MARK, Reply
 
-Cause: TypeAlias = Literal["greeting", "speech", "keys", "silence", "resume", "result"]
-RunStatus: TypeAlias = Literal["running", "done", "failed", "cancelled"]
-
-STILL_RUNNING = "Not finished yet. It is still running and cannot be stopped; do not call it again."
+Cause: TypeAlias = Literal["greeting", "speech", "keys", "silence", "resume", "result", "limit"]
+RunStatus: TypeAlias = Literal["running", "late", "done", "failed", "cancelled"]
 
 
 class ToolRun:
     """One tool call and what became of it.
 
+    status: a `late` run has passed its time-out but may still finish.
     key: identifies a write within the call, `turn:tool:hash of its arguments`.
-    told: the model was shown the result.
+    filler: what to say when it is slow; told: the model was shown the result.
     """
 
-    __slots__ = ("call", "effect", "id", "key", "name", "result", "status", "told")
+    __slots__ = ("call", "effect", "filler", "id", "key", "name", "result", "status", "told")
 
     def __init__(self, id_: int, call: ToolCall, effect: str = "read", key: str = "") -> None:
         self.id = id_
         self.call = call
         self.name = call.name
+        self.filler = ""
         self.effect = effect
         self.key = key
         self.status: RunStatus = "running"
         self.result = ""
         self.told = False
+
+    def settles_with(self, other: ToolRun) -> bool:
+        """Whether the other run's outcome is this one's too."""
+        return other is self or (self.key != "" and self.key == other.key)
 
     def finish(self, status: RunStatus, result: str) -> None:
         """Settle the run; the model has yet to be told."""

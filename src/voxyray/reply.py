@@ -16,6 +16,7 @@ CUT_MARK: Final = "—"
 SpeechKind: TypeAlias = Literal["model", "fixed", "filler"]
 
 _WORD: Final = re.compile(r"\w+(?:['’]\w+)*")
+_TRAILING_MARKS: Final = re.compile(r"[^\w\s]*\s*\Z")
 
 
 class Span:
@@ -77,6 +78,11 @@ class Reply:
         """Whether the carrier has confirmed every word as played."""
         return self._confirmed > 0 and not _WORD.search(self.said, self._confirmed)
 
+    @property
+    def purged(self) -> bool:
+        """Whether the carrier threw away what was queued of it."""
+        return self._heard is not None
+
     def played(self, text: str) -> bool:
         """Note text the carrier has played; false if it is not of this reply."""
         end = _find(self.said, text, self._confirmed)
@@ -86,12 +92,6 @@ class Reply:
         if self._heard is not None and end > self._heard:
             self._heard = end  # the confirmation came after the cut
         return True
-
-    def owns(self, fragment: str) -> bool:
-        """Whether a fragment can be of this reply's text that is not confirmed yet."""
-        return _find(self.said, fragment, self._confirmed) is not None or _ends_with(
-            self.said[: self._confirmed], fragment
-        )
 
     def stop(self) -> None:
         """Stop saying more; what was sent will still be played."""
@@ -163,13 +163,8 @@ def _match_at(
 
 def _past_punctuation(text: str, end: int, fragment: str) -> int:
     """Take along the punctuation that the fragment ends in."""
-    closing = re.sub(r"\s", "", fragment[len(fragment.rstrip("".join(_closers(fragment)))) :])
-    for mark in closing:
+    for mark in fragment.rstrip()[len(_TRAILING_MARKS.sub("", fragment)) :]:
         if text[end : end + 1] != mark:
             break
         end += 1
     return end
-
-
-def _closers(fragment: str) -> set[str]:
-    return {char for char in fragment if not char.isalnum()} or {" "}

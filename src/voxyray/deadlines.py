@@ -1,0 +1,52 @@
+"""The deadlines of a call: named points in time, of which the host is told only the next."""
+
+from __future__ import annotations
+
+
+class Deadlines:
+    """Named times, in seconds of the call's clock."""
+
+    __slots__ = ("_at", "_wake")
+
+    def __init__(self) -> None:
+        self._at: dict[str, float] = {}
+        self._wake: float | None = None
+
+    def arm(self, name: str, at: float) -> None:
+        """Set or move a deadline."""
+        self._at[name] = at
+
+    def disarm(self, *names: str) -> None:
+        """Forget deadlines; unknown ones are fine."""
+        for name in names:
+            self._at.pop(name, None)
+
+    def clear(self) -> None:
+        """Forget them all."""
+        self._at.clear()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._at
+
+    def pop_due(self, now: float) -> str | None:
+        """Take out the earliest deadline that has passed."""
+        name = min(self._at, key=self._at.__getitem__, default=None)
+        if name is None or self._at[name] > now:
+            return None
+        del self._at[name]
+        return name
+
+    def woken(self) -> None:
+        """Note that the wake-up asked for has come."""
+        self._wake = None
+
+    def next_wake(self) -> float | None:
+        """Give the time to be woken at, if it is earlier than what was asked for before.
+
+        A deadline that moved later costs nothing: the early wake-up finds nothing due.
+        """
+        earliest = min(self._at.values(), default=None)
+        if earliest is None or (self._wake is not None and self._wake <= earliest):
+            return None
+        self._wake = earliest
+        return earliest

@@ -1,0 +1,58 @@
+"""Who is speaking: what the carrier tells, and an estimate where it tells nothing."""
+
+from __future__ import annotations
+
+from voxyray.reply import Reply
+
+_SPEECH_STARTS_S = 0.35  # observed: 300-340 ms from the first token to agentSpeaking
+_NOISE_PATIENCE = 8  # looks; noise must not put off a reprompt for ever
+
+
+class Floor:
+    """The state of both sides' speech.
+
+    quiet_at: when all that was sent will have been played, by the pace of the voice.
+    client_speaking: None if the carrier does not report it; plays_reported: whether it confirms
+    what was played.
+    """
+
+    __slots__ = (
+        "_characters_per_s",
+        "_noise",
+        "agent_speaking",
+        "client_speaking",
+        "plays_reported",
+        "quiet_at",
+    )
+
+    def __init__(self, characters_per_s: float) -> None:
+        self._characters_per_s = characters_per_s
+        self._noise = 0
+        self.quiet_at = 0.0
+        self.agent_speaking = False
+        self.client_speaking: bool | None = None
+        self.plays_reported = False
+
+    def speak(self, chars: int, now: float, starts_s: float = _SPEECH_STARTS_S) -> None:
+        """Queue text: it is spoken after what is queued already."""
+        begins = max(self.quiet_at, now + starts_s)
+        self.quiet_at = begins + chars / self._characters_per_s
+
+    def is_sounding(self, now: float) -> bool:
+        """Whether the agent is, for all we know, being heard."""
+        return self.agent_speaking or self.quiet_at > now
+
+    def has_played(self, reply: Reply) -> bool:
+        """Whether the carrier's reports say that a complete reply was played to its end."""
+        if not reply.complete:
+            return False
+        return reply.all_confirmed if self.plays_reported else not self.agent_speaking
+
+    def caller_acts(self) -> None:
+        """Note words or keys: whatever sounded before was no mere noise."""
+        self._noise = 0
+
+    def hears_caller(self) -> bool:
+        """Whether the caller may be speaking; sounds without words do not count for ever."""
+        self._noise += 1
+        return bool(self.client_speaking) and self._noise <= _NOISE_PATIENCE

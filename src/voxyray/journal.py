@@ -1,0 +1,205 @@
+"""The journal: the ordered record of everything that happened in a call.
+
+Transcript, waterfall, metrics and replay are derived from it. What came in is recorded as it came
+(the carrier's frames, what models and tools gave, deadlines that fired); what was decided is
+recorded as marks. A model's deltas are recorded together when its request ends, so that the hot
+path only appends to a list.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from voxyray import frames
+from voxyray.errors import JournalError
+from voxyray.models import FinishReason, ToolCall, Usage
+from voxyray.stores import Item, keys
+
+VERSION = 1
+
+
+class _What(msgspec.Struct, frozen=True, tag_field="type"):
+    pass
+
+
+class CallStarted(_What, frozen=True, tag="call_started"):
+    """The session opened; at is the wall clock in epoch seconds."""
+
+    at: float
+    agent: str
+    greeting: str
+
+
+class TurnStarted(_What, frozen=True, tag="turn_started"):
+    """A turn began; text is the caller's input as the model will see it."""
+
+    cause: str
+    text: str
+
+
+class ModelRequested(_What, frozen=True, tag="model_requested"):
+    """The model was asked, in a round of this turn."""
+
+    request: int
+    round: int
+    messages: int
+
+
+class FirstToken(_What, frozen=True, tag="first_token"):
+    """The model's first words (or tool call) arrived."""
+
+    request: int
+
+
+class FirstSent(_What, frozen=True, tag="first_sent"):
+    """The first words of the reply left; kind `filler` is not an answer."""
+
+    kind: Literal["model", "fixed", "filler"]
+
+
+class LastSent(_What, frozen=True, tag="last_sent"):
+    """The reply was closed with `last: true`."""
+
+
+class Said(_What, frozen=True, tag="said"):
+    """Fixed words or filler that were sent."""
+
+    text: str
+    kind: Literal["fixed", "filler"]
+
+
+class ModelOutput(_What, frozen=True, tag="model_output"):
+    """All that a request gave until it ended; deltas are (at_ms, text) pairs.
+
+    finish is None if the request was cancelled or failed.
+    """
+
+    request: int
+    deltas: tuple[tuple[float, str], ...]
+    calls: tuple[ToolCall, ...] = ()
+    usage: Usage | None = None
+    finish: FinishReason | None = None
+    model: str = ""
+
+
+class ModelFailure(_What, frozen=True, tag="model_failure"):
+    """A request failed."""
+
+    request: int
+    message: str
+    retryable: bool
+
+
+class ToolStarted(_What, frozen=True, tag="tool_started"):
+    """A tool was started; arguments is the model's JSON text."""
+
+    run: int
+    name: str
+    effect: str
+    arguments: str
+    key: str
+
+
+class ToolFinished(_What, frozen=True, tag="tool_finished"):
+    """A tool run was settled; status as in `ToolRun`."""
+
+    run: int
+    name: str
+    status: str
+    result: str
+
+
+class Heard(_What, frozen=True, tag="heard"):
+    """What was heard of a reply when it was cut; by tells who cut it."""
+
+    of_turn: int
+    text: str
+    by: Literal["interrupt", "newer", "hangup"]
+
+
+class DeadlinePassed(_What, frozen=True, tag="deadline"):
+    """A deadline passed and something was done about it."""
+
+    name: str
+
+
+class CallEnded(_What, frozen=True, tag="call_ended"):
+    """The socket closed; why is `agent`, `caller` or `dropped`."""
+
+    code: int
+    why: str
+
+
+What: TypeAlias = (
+    CallStarted
+    | TurnStarted
+    | ModelRequested
+    | FirstToken
+    | FirstSent
+    | LastSent
+    | Said
+    | ModelOutput
+    | ModelFailure
+    | ToolStarted
+    | ToolFinished
+    | Heard
+    | DeadlinePassed
+    | CallEnded
+    | frames.InboundFrame
+)
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One thing that happened; at_ms counts from the call's first event."""
+
+    turn: int
+    seq: int
+    at_ms: float
+    what: What
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(What)
+
+
+def to_item(call_id: str, entry: Entry, expires_at: int) -> Item:
+    """Give the entry as an item of the store; times are kept in microseconds.
+
+    Raises:
+        StoreError: the call's id cannot be a key.
+    """
+    return {
+        "pk": keys.call(call_id),
+        "sk": keys.journal(entry.turn, entry.seq),
+        "v": VERSION,
+        "at_us": round(entry.at_ms * 1000),
+        "what": _encoder.encode(entry.what).decode(),
+        "expires_at": expires_at,
+    }
+
+
+def from_item(item: Item) -> Entry:
+    """Read an entry back.
+
+    Raises:
+        JournalError: it is of a newer version, or damaged.
+    """
+    if item.get("v") != VERSION:
+        raise JournalError(
+            f"journal entry {item.get('sk')} has version {item.get('v')!r}; this voxyray reads "
+            f"version {VERSION}. Install the voxyray that wrote it."
+        )
+    try:
+        _, turn, seq = str(item["sk"]).split("#")
+        what = _decoder.decode(item["what"])
+        return Entry(int(turn), int(seq), int(item["at_us"]) / 1000, what)
+    except (KeyError, ValueError, TypeError, msgspec.MsgspecError) as error:
+        raise JournalError(f"journal entry {item.get('sk')} is damaged: {error}") from error
+
+
+def kind(what: What) -> str:
+    """Give the tag of an entry, such as `prompt` or `first_sent`."""
+    tag: Any = type(what).__struct_config__.tag
+    return str(tag)

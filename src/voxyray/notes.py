@@ -1,0 +1,14 @@
+"""What the model is told besides the caller's words: notes in brackets, unfinished tools' results.
+
+The caller never hears these.
+"""
+
+RESUME_NOTE = "[The caller made a sound but said nothing. Go on from where you were cut off.]"
+RESULT_NOTE = "[A tool that was still running has finished. Tell the caller the outcome.]"
+SILENCE_NOTE = "[The caller says nothing.]"
+GREET_NOTE = "[The caller is on the line. Greet them.]"
+CANCELLED = "Cancelled: the caller spoke before it was done."
+END_CANCELLED = "Not done: the caller spoke first. The call goes on."
+END_FAILED_NOTE = "[That did not work. Tell the caller, and go on with the call.]"
+NO_OUTCOME = "No outcome within {0:g} s. It may still take effect: do not repeat it unasked."
+STILL_RUNNING = "Not finished yet. It is still running and cannot be stopped; do not call it again."

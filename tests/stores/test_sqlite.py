@@ -215,6 +215,17 @@ def test_a_file_deleted_under_a_store(path: Path, replaced: bool) -> None:
     asyncio.run(store.close())
 
 
+def test_opening_waits_for_a_process_that_makes_the_same_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="locked"):
+            SqliteStore.open(path, busy_timeout_s=0)
+        monkeypatch.setattr("time.sleep", lambda _s: other.execute("ROLLBACK"))
+        asyncio.run(SqliteStore.open(path).close())
+
+
 # The writer
 
 
@@ -286,6 +297,52 @@ async def test_a_full_disk(path: Path) -> None:
     writer.execute(f"PRAGMA max_page_count = {pages + 1000}")
     await store.write(Put(item("B", "x" * 300_000)))
     assert [found["sk"] for found in await store.query("P")] == ["B", "HEAD"]
+    await store.close()
+
+
+async def test_what_a_failed_job_wrote_is_taken_back(path: Path) -> None:
+    store = SqliteStore.open(path)
+    await store.purge_expired()
+
+    def put(db: sqlite3.Connection) -> None:
+        db.execute("INSERT INTO items VALUES ('P', 'A', '{}', NULL)")
+
+    def put_and_fail(db: sqlite3.Connection) -> None:
+        db.execute("INSERT INTO items VALUES ('P', 'B', '{}', NULL)")
+        db.execute("INSERT INTO items VALUES ('P', 'A', '{}', NULL)")
+
+    outcomes = store._writing.handle([put, put_and_fail])
+    assert [type(outcome) for outcome in outcomes] == [type(None), StoreError]
+    assert count(path) == 1
+    await store.close()
+
+
+async def test_a_transaction_that_cannot_end_is_undone(path: Path) -> None:
+    store = SqliteStore.open(path)
+    await store.purge_expired()
+
+    def put_and_break(db: sqlite3.Connection) -> None:
+        db.execute("INSERT INTO items VALUES ('P', 'A', '{}', NULL)")
+        db.execute("RELEASE job")
+
+    assert [type(one) for one in store._writing.handle([put_and_break])] == [StoreError]
+    await store.write(Put(item("later")))
+    assert await store.query("P") == [item("later")]
+    await store.close()
+
+
+async def test_nobody_writes_between_a_condition_and_its_write(path: Path) -> None:
+    store = SqliteStore.open(path)
+    await store.write(Put(item()))
+
+    def intrude(db: sqlite3.Connection) -> None:
+        db.execute("SELECT body FROM items").fetchall()
+        with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
+            other.execute("DELETE FROM items")
+
+    with pytest.raises(StoreError, match="locked"):
+        await store._writes.submit(intrude)
+    assert await store.get("P", "HEAD") == item()
     await store.close()
 
 

@@ -1,0 +1,1 @@
+"""Carriers: what is particular to Twilio and to those who speak its dialect."""

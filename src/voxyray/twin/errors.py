@@ -16,11 +16,11 @@ class TwinError(VoxyrayError):
     """Anything the simulated carrier raises on purpose."""
 
 
-class Deadlock(TwinError):  # noqa: N818 - says what happened
+class Deadlock(TwinError):
     """Nothing is scheduled any more on the virtual clock and the main task is not done."""
 
 
-class TwinRefused(TwinError):  # noqa: N818 - says what happened
+class TwinRefused(TwinError):
     """Twilio would refuse this.
 
     code: its error code as in twilio.com/docs/api/errors, such as 64101 or 12100.
@@ -32,9 +32,9 @@ class TwinRefused(TwinError):  # noqa: N818 - says what happened
         self.message = message
 
 
-class TwinTimeout(TwinError):  # noqa: N818 - says what happened
+class TwinTimeout(TwinError):
     """The caller waited in vain; the message says what was seen instead."""
 
 
-class CallOver(TwinError):  # noqa: N818 - says what happened
+class CallOver(TwinError):
     """The caller acted after the call had ended."""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voxyray.caller import MAX_NOTES, Caller, is_language
-from voxyray.errors import ToolError
+from voxyray.errors import StoreError, ToolError
 from voxyray.stores import Put, keys
 from voxyray.stores.memory import MemoryStore
 
@@ -77,6 +77,43 @@ async def test_notes_saved_at_the_same_time_are_all_kept(store: MemoryStore) -> 
     caller = await Caller.load(store, NUMBER)
     await asyncio.gather(*(caller.save(notes={name: name}) for name in "abcd"))
     assert (await stored(store))["notes"] == {name: name for name in "abcd"} == caller.notes
+
+
+class SlowStore(MemoryStore):
+    """A store in which others get a turn between a read and the write that follows it."""
+
+    async def get(self, pk: str, sk: str) -> dict[str, Any] | None:
+        item = await super().get(pk, sk)
+        await asyncio.sleep(0)
+        return item
+
+
+class RestlessStore(MemoryStore):
+    """A store in which somebody else writes after every read."""
+
+    reads = 0
+
+    async def get(self, pk: str, sk: str) -> dict[str, Any] | None:
+        item = await super().get(pk, sk)
+        self.reads += 1
+        await seed(self, notes={"theirs": str(self.reads)})
+        return item
+
+
+async def test_notes_saved_between_read_and_write_are_all_kept() -> None:
+    store = SlowStore()
+    callers = [await Caller.load(store, NUMBER) for _ in range(4)]
+    pairs = zip(callers, "abcd", strict=True)
+    await asyncio.gather(*(caller.save(notes={name: name}) for caller, name in pairs))
+    assert (await stored(store))["notes"] == {name: name for name in "abcd"}
+
+
+async def test_saving_notes_gives_up_when_they_never_rest() -> None:
+    store = RestlessStore()
+    caller = Caller(NUMBER, store=store)
+    with pytest.raises(StoreError, match="kept changing"):
+        await caller.save(first_name="Ada", notes={"a": "b"})
+    assert (caller.first_name, caller.notes) == ("", {})
 
 
 async def test_saving_keeps_what_only_this_call_knows(store: MemoryStore) -> None:

@@ -12,3 +12,8 @@ END_CANCELLED = "Not done: the caller spoke first. The call goes on."
 END_FAILED_NOTE = "[That did not work. Tell the caller, and go on with the call.]"
 NO_OUTCOME = "No outcome within {0:g} s. It may still take effect: do not repeat it unasked."
 STILL_RUNNING = "Not finished yet. It is still running and cannot be stopped; do not call it again."
+FAILED_UNEXPECTEDLY = (
+    "The tool failed unexpectedly ({0}). Do not promise anything it should have done."
+)
+NOT_RECORDED = "It was not done: the system cannot record it right now. Offer to try again later."
+OUTCOME_UNKNOWN = "An earlier attempt was cut off and its outcome is unknown. Do not repeat it."

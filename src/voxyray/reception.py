@@ -1,0 +1,341 @@
+"""Answers what the carrier asks over HTTP, and lets calls in at the relay; host-free.
+
+A host gives a `Request` and sends the `Response`; it asks `check_handshake` before it accepts a
+WebSocket, and `admit` when the first frame, `setup`, has come. Whatever is refused has no effect.
+
+`/voice` binds agent, caller and texts to the call and gives the carrier a token for it, single-use
+and short-lived, which comes back in `setup`: the signature of a handshake never changes, so it
+proves nothing to somebody who has seen it once.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+import secrets
+import time
+import zoneinfo
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from voxyray import frames
+from voxyray.agent import Agent
+from voxyray.caller import Caller
+from voxyray.carriers import twilio, twiml
+from voxyray.errors import AgentError, ConditionFailed, RequestRefused, StoreError, TwimlError
+from voxyray.settings import Settings
+from voxyray.stores import Equals, Item, Missing, Put, Store, Update, keys
+
+_log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES: Final = 64 * 1024
+MAX_FORM_FIELDS: Final = 200
+TOKEN_LIVES_S: Final = 120  # Twilio opens the socket 0.4-1.1 s after the webhook's answer
+SETUP_WITHIN_S: Final = 5.0
+
+_TROUBLE: Final = "I'm sorry, we can't take your call right now. Please try again in a few minutes."
+_CUT_OFF: Final = "I'm sorry, we were cut off. Please call again."
+_NOBODY: Final = "I'm sorry, nobody is free to talk right now. Please call again later. Goodbye."
+_CONNECTING: Final = "I'm connecting you to a colleague."
+
+# Reasons in our own hand-over data for which a person takes the call, if there is one.
+_FOR_A_PERSON: Final = frozenset({"live-agent-handoff", "model-failure", "application-failure"})
+
+
+class Request(msgspec.Struct, frozen=True):
+    """An HTTP request: headers by lower-case name, path without the public URL's own."""
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Mapping[str, str] = {}
+    body: bytes = b""
+
+
+class Response(msgspec.Struct, frozen=True):
+    """An HTTP answer."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = "text/plain; charset=utf-8"
+
+
+class Admission(msgspec.Struct, frozen=True):
+    """A call that was let in; setup no longer holds its token."""
+
+    agent: Agent
+    caller: Caller
+    instructions: str
+    greeting: str
+    setup: frames.Setup
+
+
+Form = dict[str, str]
+
+
+class Reception:
+    """The desk at which every request is checked.
+
+    agents: by name; the one named `default`, else the first, takes callers without a choice.
+    now: gives epoch seconds.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        agents: Sequence[Agent],
+        store: Store,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings = settings
+        self.agents = {agent.name: agent for agent in agents}
+        self._fallback = self.agents.get("default", agents[0])
+        self._store = store
+        self._now = now
+        self._routes: dict[str, tuple[str, Callable[[Request], Awaitable[Response]]]] = {
+            "/voice": ("POST", self._voice),
+            "/relay-ended": ("POST", self._relay_ended),
+            "/healthz": ("GET", self._healthz),
+        }
+
+    # HTTP
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a request; never raises for anything a request may hold."""
+        route = self._routes.get(request.path)
+        if route is None:
+            return Response(404, b"not found\n")
+        method, handler = route
+        if request.method != method:
+            return Response(405, f"use {method}\n".encode())
+        try:
+            return await handler(request)
+        except RequestRefused as refusal:
+            _log.warning("%s refused: %s", request.path, refusal)
+            return Response(refusal.status, f"{refusal}\n".encode())
+
+    async def _healthz(self, _: Request) -> Response:
+        return Response(200, b'{"status":"ok"}\n', "application/json")
+
+    async def _voice(self, request: Request) -> Response:
+        form = self._signed_form(request)
+        call_id = self._checked(form.get("CallSid", ""))
+        number = _other_side(form)
+        try:
+            caller = await Caller.load(self._store, number)
+            agent = self.agents.get(caller.agent, self._fallback)
+            head = await self._bind(call_id, number, agent, caller)
+            return _xml(
+                twiml.relay(
+                    self.settings.relay_url,
+                    action=f"{self.settings.base_url}/relay-ended",
+                    attributes=agent.relay_attributes,
+                    languages=agent.languages,
+                    parameters={"token": head["token"]},
+                    greeting=head["greeting"],
+                )
+            )
+        except (StoreError, AgentError, TwimlError):
+            # An error status would be an alert to us and a dead line to the caller.
+            _log.exception("call %s cannot be taken", call_id)
+            return _xml(twiml.say(_TROUBLE), twiml.hangup())
+
+    async def _bind(self, call_id: str, number: str, agent: Agent, caller: Caller) -> Item:
+        """Store what belongs to the call; the carrier's retry gets the same again.
+
+        Raises:
+            RequestRefused: the call has been let in before: this is a replay.
+        """
+        at = self._now()
+        local = datetime.fromtimestamp(at, zoneinfo.ZoneInfo(agent.time_zone))
+        others = [other.listing for other in self.agents.values() if other is not agent]
+        texts = agent.render(caller, local, others)
+        head = {
+            "pk": keys.call(call_id),
+            "sk": keys.HEAD,
+            "status": "ringing",
+            "agent": agent.name,
+            "caller": number,
+            "instructions": texts.instructions,
+            "greeting": texts.greeting,
+            "token": secrets.token_urlsafe(24),
+            "token_until": int(at) + TOKEN_LIVES_S,
+            "expires_at": self.expires_at(),
+        }
+        try:
+            await self._store.write(Put(head, Missing()))
+        except ConditionFailed:
+            bound = await self._store.get(keys.call(call_id), keys.HEAD)
+            if bound is None or bound.get("status") != "ringing":
+                raise RequestRefused("this call was answered before", 409) from None
+            return bound
+        return head
+
+    async def _relay_ended(self, request: Request) -> Response:
+        form = self._signed_form(request)
+        call_id = self._checked(form.get("CallSid", ""))
+        status = form.get("SessionStatus", "")
+        if status not in ("completed", "ended", "failed"):
+            raise RequestRefused(f"no SessionStatus we know: {status[:40]!r}", 400)
+        if status == "failed":
+            _log.warning("call %s: session failed: %s", call_id, form.get("ErrorCode", "")[:10])
+        try:
+            await self._store.update(
+                Update(
+                    keys.call(call_id),
+                    keys.HEAD,
+                    set={"status": "ended"},
+                    remove=("token",),
+                    when=Equals("sk", keys.HEAD),
+                )
+            )
+        except ConditionFailed:
+            raise RequestRefused("no such call", 404) from None
+        except StoreError:
+            _log.exception("call %s: its end could not be stored", call_id)
+        return _xml(*self._after(status, form.get("HandoffData", "")))
+
+    def _after(self, status: str, handoff_data: str) -> list[Any]:
+        """Tell the carrier what comes after the session."""
+        if status == "completed":
+            return []
+        reason = _reason(handoff_data)
+        to = self.settings.handoff_to
+        if to and (status == "failed" or reason in _FOR_A_PERSON):
+            return [twiml.say(_CONNECTING), twiml.dial(to), twiml.say(_NOBODY), twiml.hangup()]
+        if status == "failed":
+            return [twiml.say(_CUT_OFF), twiml.hangup()]
+        if reason == "live-agent-handoff":
+            return [twiml.say(_NOBODY), twiml.hangup()]
+        return [twiml.hangup()]
+
+    def _signed_form(self, request: Request) -> Form:
+        """Read a webhook's form and check its signature.
+
+        Raises:
+            RequestRefused: it is no form (400, 413), or not signed by the carrier (403).
+        """
+        if len(request.body) > MAX_BODY_BYTES:
+            raise RequestRefused("the body is too large", 413)
+        try:
+            fields = parse_qsl(
+                request.body.decode("ascii"),
+                keep_blank_values=True,
+                strict_parsing=bool(request.body),
+                errors="strict",
+                max_num_fields=MAX_FORM_FIELDS,
+            )
+        except ValueError:
+            raise RequestRefused("the body is no form", 400) from None
+        url = f"{self.settings.base_url}{request.path}"
+        if request.query:
+            url += f"?{request.query}"
+        signature = request.headers.get(twilio.SIGNATURE_HEADER.lower())
+        tokens = self.settings.auth_tokens
+        if not self.settings.accept_unsigned and not twilio.verify_http(
+            tokens, url, fields, signature
+        ):
+            raise RequestRefused("the signature is missing or wrong")
+        form = dict(fields)
+        ours = self.settings.twilio_account_sid
+        if ours and form.get("AccountSid") != ours:
+            raise RequestRefused("of another account")
+        return form
+
+    def _checked(self, call_id: str) -> str:
+        try:
+            keys.call(call_id)
+        except StoreError:
+            raise RequestRefused("no usable CallSid", 400) from None
+        return call_id
+
+    # The relay
+
+    def check_handshake(self, headers: Mapping[str, str]) -> None:
+        """Check a WebSocket's handshake; headers by lower-case name.
+
+        Raises:
+            RequestRefused: it is not signed by the carrier.
+        """
+        signature = headers.get(twilio.SIGNATURE_HEADER.lower())
+        if not self.settings.accept_unsigned and not twilio.verify_handshake(
+            self.settings.auth_tokens, self.settings.relay_url, signature
+        ):
+            raise RequestRefused("the signature is missing or wrong")
+
+    async def admit(self, frame: frames.InboundFrame) -> Admission:
+        """Let a call in by its first frame; its token works once.
+
+        Raises:
+            RequestRefused: no `setup`, or not one that `/voice` has prepared.
+        """
+        if not isinstance(frame, frames.Setup):
+            raise RequestRefused("the first frame must be setup")
+        parameters = dict(frame.custom_parameters)
+        try:
+            head = await self._take_token(frame, parameters.pop("token", ""))
+            caller = await Caller.load(self._store, str(head.get("caller", "")))
+        except ConditionFailed:
+            raise RequestRefused("the token was used before") from None
+        except StoreError as error:
+            raise RequestRefused(f"the call cannot be let in: {error}", 503) from error
+        agent = self.agents.get(str(head.get("agent")))
+        if agent is None:
+            raise RequestRefused(f"no agent {head.get('agent')!r} here", 503)
+        return Admission(
+            agent,
+            caller,
+            str(head.get("instructions", "")),
+            str(head.get("greeting", "")),
+            msgspec.structs.replace(frame, custom_parameters=parameters),
+        )
+
+    async def _take_token(self, frame: frames.Setup, token: str) -> Item:
+        pk = keys.call(self._checked(frame.call_sid))
+        head = await self._store.get(pk, keys.HEAD) or {}
+        expected = str(head.get("token", ""))
+        if not expected or not hmac.compare_digest(expected.encode(), token.encode()):
+            raise RequestRefused("the token is not of this call")
+        if int(head.get("token_until", 0)) < self._now():
+            raise RequestRefused("the token has expired")
+        ours = self.settings.twilio_account_sid
+        if ours and frame.account_sid != ours:
+            raise RequestRefused("of another account")
+        return await self._store.update(
+            Update(
+                pk,
+                keys.HEAD,
+                set={"status": "talking", "session": frame.session_id[:100]},
+                remove=("token", "token_until"),
+                when=(Equals("token", expected), Equals("status", "ringing")),
+            )
+        )
+
+    def expires_at(self) -> int:
+        """When records made now may be forgotten, epoch seconds."""
+        return int(self._now()) + self.settings.retention_days * 86_400
+
+
+def _other_side(form: Form) -> str:
+    """Give the number we talk to: on calls that we placed it is the called one."""
+    outbound = form.get("Direction", "").startswith("outbound")
+    return form.get("To" if outbound else "From", "")
+
+
+def _reason(handoff_data: str) -> str:
+    """Read our own hand-over data; anything else has no reason we act on."""
+    try:
+        data = json.loads(handoff_data)
+    except ValueError:
+        return ""
+    reason = data.get("reasonCode") if isinstance(data, dict) else None
+    return reason if isinstance(reason, str) else ""
+
+
+def _xml(*verbs: Any) -> Response:
+    return Response(200, twiml.response(*verbs), twiml.CONTENT_TYPE)

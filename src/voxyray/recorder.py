@@ -1,0 +1,79 @@
+"""Writes journals behind the talk: one batching writer for all calls of a host."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import Final
+
+from voxyray import journal
+from voxyray.errors import StoreError
+from voxyray.journal import Entry
+from voxyray.stores import Item, Store
+
+_log = logging.getLogger(__name__)
+
+BATCH_EVERY_S: Final = 0.1
+_RETRY_AFTER_S: Final = 1.0
+# Some 20 calls of an hour each; beyond that the store has been away too long.
+_MOST_WAITING: Final = 200_000
+
+
+class Recorder:
+    """Collects items and stores them in batches; talk never waits for it.
+
+    lost: how many items could not be kept because the store stayed away.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._waiting: list[Item] = []
+        self._task: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
+        self.lost = 0
+
+    def record(self, call_id: str, entry: Entry, expires_at: int) -> None:
+        """Take a journal entry to be written soon."""
+        self.put(journal.to_item(call_id, entry, expires_at))
+
+    def put(self, item: Item) -> None:
+        """Take any item to be written soon."""
+        if len(self._waiting) >= _MOST_WAITING:
+            self.lost += 1
+            if self.lost == 1:
+                _log.error("the store has been away too long: journal entries are being lost")
+            return
+        self._waiting.append(item)
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._write_behind())
+
+    async def _write_behind(self) -> None:
+        while self._waiting:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), BATCH_EVERY_S)
+            if not await self.flush():
+                if self._closing.is_set():
+                    return
+                await asyncio.sleep(_RETRY_AFTER_S)
+
+    async def flush(self) -> bool:
+        """Write what is waiting now; false if the store failed, then it waits on."""
+        batch, self._waiting = self._waiting, []
+        if not batch:
+            return True
+        try:
+            await self._store.append(batch)
+        except StoreError as error:
+            _log.warning("journal not written, will be tried again: %s", error)
+            self._waiting = batch + self._waiting
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Write everything that is waiting, once more if need be."""
+        self._closing.set()
+        if self._task is not None:
+            await self._task
+        if not await self.flush():
+            _log.error("%d journal entries could not be stored", len(self._waiting))

@@ -1,0 +1,210 @@
+"""Settings: from the environment or `voxyray.toml` (the environment wins), checked at start."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import secrets
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from voxyray.errors import SettingsError
+
+DEFAULT_PORT: Final = 8080
+DEFAULT_MODEL: Final = "openai:gpt-5.4-mini"
+OFFLINE: Final = "offline"
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+_YES: Final = {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "0": False,
+    "false": False,
+    "no": False,
+    "": False,
+}
+
+# Setting in voxyray.toml and here -> environment variable.
+VARIABLES: Final = {
+    "public_url": "VOXYRAY_PUBLIC_URL",
+    "model": "VOXYRAY_MODEL",
+    "store": "VOXYRAY_STORE",
+    "accept_unsigned": "VOXYRAY_ACCEPT_UNSIGNED",
+    "handoff_to": "VOXYRAY_HANDOFF_TO",
+    "retention_days": "VOXYRAY_RETENTION_DAYS",
+    "log_level": "VOXYRAY_LOG_LEVEL",
+    "twilio_account_sid": "TWILIO_ACCOUNT_SID",
+    "twilio_auth_token": "TWILIO_AUTH_TOKEN",
+    "twilio_secondary_auth_token": "TWILIO_SECONDARY_AUTH_TOKEN",
+    "openai_api_key": "OPENAI_API_KEY",
+    "openai_base_url": "OPENAI_BASE_URL",
+}
+_SECRETS: Final = {"twilio_auth_token", "twilio_secondary_auth_token", "openai_api_key"}
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How this voxyray is set up.
+
+    public_url: where the carrier reaches us, without a trailing slash; signatures are checked
+    against it and nothing else. model: see `open_model`; empty means OpenAI's if there is a key,
+    else `offline`. store: see `open_store`. accept_unsigned: development only, switches signature
+    checks off. handoff_to: the number, SIP or client identity that people are transferred to.
+    retention_days: how long calls are kept.
+
+    Raises:
+        SettingsError: a value that cannot work; the message names the setting and the fix.
+    """
+
+    public_url: str = f"http://127.0.0.1:{DEFAULT_PORT}"
+    model: str = ""
+    store: str = "sqlite:var/voxyray.sqlite"
+    accept_unsigned: bool = False
+    handoff_to: str = ""
+    retention_days: int = 30
+    log_level: str = "INFO"
+    twilio_account_sid: str = ""
+    twilio_auth_token: str = ""
+    twilio_secondary_auth_token: str = ""
+    openai_api_key: str = ""
+    openai_base_url: str = ""
+
+    def __post_init__(self) -> None:
+        url = urlsplit(self.public_url)
+        if url.scheme not in ("https", "http") or not url.hostname or url.query or url.fragment:
+            raise SettingsError(
+                f"VOXYRAY_PUBLIC_URL is {self.public_url!r}; it must be the origin the carrier "
+                "calls, such as https://voice.example.com"
+            )
+        if url.scheme == "http" and not self.is_local:
+            raise SettingsError(
+                f"VOXYRAY_PUBLIC_URL is {self.public_url!r}; carriers need https:// "
+                "(http:// is for this machine only)"
+            )
+        if self.accept_unsigned and not self.is_local:
+            raise SettingsError(
+                "VOXYRAY_ACCEPT_UNSIGNED is for this machine only, and VOXYRAY_PUBLIC_URL is "
+                "public: unset it, and set TWILIO_AUTH_TOKEN"
+            )
+        if not self.is_local and not self.twilio_auth_token:
+            raise SettingsError(
+                "TWILIO_AUTH_TOKEN is not set, so no request could be told from a forged one: "
+                "copy it from the first page of the Twilio console"
+            )
+        if self.retention_days < 1:
+            raise SettingsError(f"VOXYRAY_RETENTION_DAYS is {self.retention_days}; at least 1")
+
+    def __repr__(self) -> str:
+        shown = {
+            name: "***" if name in _SECRETS and getattr(self, name) else getattr(self, name)
+            for name in self.__struct_fields__
+        }
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the public URL."""
+        return urlsplit(self.public_url).hostname in _LOOPBACK
+
+    @property
+    def base_url(self) -> str:
+        """The public URL without a trailing slash."""
+        return self.public_url.rstrip("/")
+
+    @property
+    def relay_url(self) -> str:
+        """The WebSocket's URL, exactly as it stands in the TwiML and is signed."""
+        return "ws" + self.base_url.removeprefix("http") + "/relay"
+
+    @property
+    def auth_tokens(self) -> tuple[str, ...]:
+        """The tokens that signatures are checked with, the primary one first."""
+        tokens = (self.twilio_auth_token, self.twilio_secondary_auth_token)
+        return tuple(token for token in tokens if token)
+
+    @property
+    def model_or_default(self) -> str:
+        """The model to use where an agent names none."""
+        if self.model:
+            return self.model
+        return DEFAULT_MODEL if self.openai_api_key else OFFLINE
+
+
+def load_settings(
+    environ: Mapping[str, str] | None = None,
+    file: Path = Path("voxyray.toml"),
+    **overrides: Any,
+) -> Settings:
+    """Read the settings; overrides (None is none) win over the environment, that over the file.
+
+    Raises:
+        SettingsError: an unknown or unusable setting; the message names it and the fix.
+    """
+    environ = os.environ if environ is None else environ
+    values = _from_file(file)
+    for name, variable in VARIABLES.items():
+        if environ.get(variable, "").strip():
+            values[name] = _from_text(name, variable, environ[variable].strip())
+    values.update({name: value for name, value in overrides.items() if value is not None})
+    for name in values:
+        if name not in VARIABLES:
+            raise SettingsError(f"there is no setting {name!r}{_nearest(name)}")
+    try:
+        return msgspec.convert(values, Settings)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"settings: {error}") from error
+
+
+def _from_file(file: Path) -> dict[str, Any]:
+    if not file.exists():
+        return {}
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(f"{file}: {error}") from error
+    for name in values:
+        if name not in VARIABLES:
+            raise SettingsError(f"{file} has an unknown setting {name!r}{_nearest(name)}")
+    return values
+
+
+def _from_text(name: str, variable: str, text: str) -> Any:
+    if name == "accept_unsigned":
+        if text.lower() not in _YES:
+            raise SettingsError(f"{variable} is {text!r}; write true or false")
+        return _YES[text.lower()]
+    if name == "retention_days":
+        if not text.isdigit():
+            raise SettingsError(f"{variable} is {text!r}; write a number of days")
+        return int(text)
+    return text
+
+
+def _nearest(name: str) -> str:
+    near = difflib.get_close_matches(name, VARIABLES, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(VARIABLES)}"
+
+
+def with_development_token(settings: Settings, file: Path = Path("var/auth-token")) -> Settings:
+    """Give local settings without TWILIO_AUTH_TOKEN a token of their own, kept in a file.
+
+    So signatures are checked on a laptop too: the simulated carrier reads the same file.
+
+    Raises:
+        SettingsError: the file cannot be written or read.
+    """
+    if settings.auth_tokens or settings.accept_unsigned:
+        return settings
+    try:
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch(mode=0o600)
+            file.write_text(secrets.token_hex(16), encoding="ascii")
+        token = file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"no development token: {error}; set TWILIO_AUTH_TOKEN") from error
+    return msgspec.structs.replace(settings, twilio_auth_token=token)

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import WSMsgType, web
 from twilio.request_validator import RequestValidator
 
-from voxyray.twin import CallRecord, Carrier, Oddities, Phone, Timing
+from voxyray.twin import CallRecord, Carrier, Oddities, Phone, Timing, TwinRefused, dial
 from voxyray.twin.webhook import sign
 
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -55,7 +55,7 @@ class App:
     async def webhook(self, request: web.Request) -> web.Response:
         form = await request.post()
         fields = {name: str(value) for name, value in form.items()}
-        signature = request.headers["X-Twilio-Signature"]
+        signature = request.headers.get("X-Twilio-Signature", "")
         if not self.validator.validate(f"https://{PUBLIC}{request.rel_url}", fields, signature):
             return web.Response(status=403)
         self.requests.append((request.path, fields | dict(request.query)))
@@ -67,7 +67,7 @@ class App:
 
     async def relay(self, request: web.Request) -> web.StreamResponse:
         url = f"wss://{PUBLIC}{request.rel_url}"
-        if not self.validator.validate(url, {}, request.headers["X-Twilio-Signature"]):
+        if not self.validator.validate(url, {}, request.headers.get("X-Twilio-Signature", "")):
             return web.Response(status=403)
         if self.relay_status != 101:
             return web.Response(status=self.relay_status)
@@ -273,10 +273,14 @@ async def test_a_refused_handshake_is_64102_and_the_action_is_told() -> None:
     assert record.sessions == ()
 
 
-async def test_a_wrong_token_is_refused_everywhere() -> None:
+@pytest.mark.parametrize("token", ["f" * 32, ""])
+async def test_a_wrong_or_missing_signature_is_refused_everywhere(token: str) -> None:
     async with serving(App({"/voice": [connect()]})) as app:
-        wrong = Carrier(f"https://{PUBLIC}/voice", "f" * 32, resolve=app.resolve, timing=QUICK)
+        wrong = Carrier(f"https://{PUBLIC}/voice", token, resolve=app.resolve, timing=QUICK)
         record = await wrong.call(stays)
+        url = f"wss://{PUBLIC}/relay"
+        with pytest.raises(TwinRefused, match=r"64102.*403"):
+            await dial(url, auth_token=token, connect_to=app.resolve(url))
     assert codes(record) == [11200]
     assert app.requests == []
 

@@ -705,16 +705,18 @@ async def test_a_failing_script_fails_the_call() -> None:
 
 @virtual
 async def test_listen_can_wait_for_several_cycles() -> None:
+    answer = "Found it, and it is a long story."
+
     async def app(line: Line) -> None:
         async for frame in incoming(line):
             if frame["type"] == "prompt":
                 await send(line, [text("One moment.", last=True)])
                 await asyncio.sleep(3)
-                await send(line, [text("Found it.", last=True)])
+                await send(line, [text(answer, last=True)])
 
     async def script(phone: Phone) -> None:
         await phone.say("Where?")
-        assert await phone.listen(quiet_ms=4000) == "One moment.Found it."
+        assert await phone.listen(quiet_ms=2500) == "One moment." + answer
 
     await call(app, script)
 

@@ -37,6 +37,7 @@ _NOT_OPENED = Ending(
 class Carrier:
     """Places calls to a voice URL.
 
+    auth_token: signs webhooks and handshakes; an empty one sends them unsigned.
     resolve: maps public URLs (https and wss) to where the app listens; what is signed stays the
     public one. status_url: gets the status callback. dial_outcome: `completed`, `busy`,
     `no-answer`, `failed` or `canceled`. webhook_timeout_s: Twilio gives 15.

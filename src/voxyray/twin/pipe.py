@@ -186,17 +186,17 @@ async def dial(
 ) -> Line:
     """Open the relay WebSocket as Twilio does.
 
-    url: as the TwiML writes it; this is what is signed. connect_to: where it really is.
+    url: as the TwiML writes it; this is what is signed. auth_token: an empty one leaves the
+    signature out. connect_to: where the app really is.
 
     Raises:
         TwinRefused: 64102, the socket did not open.
     """
-    signature = handshake_signature(url, auth_token)
-    headers = {
-        "User-Agent": USER_AGENT,
-        "X-Twilio-Signature": signature,
-        "X-Amzn-Bedrock-AgentCore-Runtime-Custom-Twilio-Signature": signature,
-    }
+    headers = {"User-Agent": USER_AGENT}
+    if auth_token:
+        signature = handshake_signature(url, auth_token)
+        headers["X-Twilio-Signature"] = signature
+        headers["X-Amzn-Bedrock-AgentCore-Runtime-Custom-Twilio-Signature"] = signature
     session = aiohttp.ClientSession()
     try:
         async with asyncio.timeout(timeout_s):

@@ -102,7 +102,8 @@ class Webhooks:
         else:
             data = urlencode(fields).encode()
         form = {"Content-Type": "application/x-www-form-urlencoded; charset=UTF-8"} if data else {}
-        signature = {"X-Twilio-Signature": sign(url, signed, self._auth_token)}
+        token = self._auth_token
+        signature = {"X-Twilio-Signature": sign(url, signed, token)} if token else {}
         async with self._session.request(
             method,
             self._resolve(url),

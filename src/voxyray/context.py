@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,14 +15,17 @@ from voxyray.errors import FrameError, ToolError
 from voxyray.frames import Language, OutboundFrame, Play, SendDigits
 from voxyray.stores import Store
 
+if TYPE_CHECKING:
+    from voxyray.agent import Listing  # stands above this module; only its name is needed
+
 
 @dataclass(frozen=True, eq=False)
 class CallContext:
     """The call a tool runs in; one object for each run of a tool.
 
-    key: the idempotency key of this run, the same when it is repeated; agent: its name; zone: the
-    agent's time zone; clock: gives epoch seconds. actions: frames the tool asked for, sent by the
-    call after the tool returned, in order; a tool that failed sends none.
+    key: the idempotency key of this run, the same when it is repeated; agent: its name; agents: the
+    other agents; zone: the agent's time zone; clock: gives epoch seconds. actions: frames the tool
+    asked for, sent by the call after the tool returned, in order; a tool that failed sends none.
     """
 
     id: str
@@ -30,6 +33,7 @@ class CallContext:
     turn: int
     store: Store
     key: str = ""
+    agents: Sequence[Listing] = ()
     zone: tzinfo = UTC
     clock: Callable[[], float] = field(default=time.time, repr=False)
     actions: list[OutboundFrame] = field(default_factory=list)

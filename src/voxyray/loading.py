@@ -23,7 +23,7 @@ from voxyray.policy import Key, Policy
 from voxyray.tool import Tool
 
 
-class _Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What `agent.toml` may hold."""
 
     title: str = ""
@@ -46,7 +46,7 @@ def load_folder(folder: Path) -> Agent:
     folder = folder.resolve()
     file = folder / "agent.toml"
     try:
-        definition = msgspec.convert(tomllib.loads(_read(file)), _Definition)
+        definition = msgspec.convert(tomllib.loads(_read(file)), Definition)
     except tomllib.TOMLDecodeError as error:
         raise AgentError(f"{file}: {error}") from error
     except msgspec.ValidationError as error:

@@ -1,0 +1,95 @@
+"""Documentation is executed: Python runs, agent.toml loads, commands do what they say."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from voxyray.loading import Definition
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+# Commands that need a person, a real carrier or a package registry; others are run.
+NOT_RUN = ("make", "git", "pip", "export", "#")
+SLOW_OR_LIVE = ("voxyray serve",)
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    return [
+        (f"{page.name}-{number}", text)
+        for page in PAGES
+        for number, (found, text) in enumerate(FENCE.findall(page.read_text()))
+        if found == language
+    ]
+
+
+def cases(language: str) -> list[object]:
+    return [pytest.param(text, id=name) for name, text in blocks(language)]
+
+
+@pytest.mark.parametrize("source", cases("python"))
+def test_python_runs(source: str, tmp_path: Path) -> None:
+    file = tmp_path / "snippet.py"
+    file.write_text(source)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(file)], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("source", cases("toml"))
+def test_agent_definitions_load(source: str) -> None:
+    msgspec.convert(tomllib.loads(source), Definition)
+
+
+def commands() -> list[object]:
+    lines = [
+        (name, line.removeprefix("$ "))
+        for name, text in blocks("console")
+        for line in text.splitlines()
+        if line.startswith("$ ")
+    ]
+    return [
+        pytest.param(line, id=f"{name}: {line}")
+        for name, line in lines
+        if not line.startswith((*NOT_RUN, *SLOW_OR_LIVE))
+    ]
+
+
+@pytest.mark.parametrize("line", commands())
+def test_commands_do_what_they_say(line: str, tmp_path: Path) -> None:
+    words = shlex.split(line)
+    assert words[0] == "voxyray"
+    script = Path(sys.executable).parent / "voxyray"
+    environment = {"PATH": "/usr/bin:/bin", "VOXYRAY_STORE": f"sqlite:{tmp_path}/calls.sqlite"}
+    done = subprocess.run(
+        [str(script), *words[1:]],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+        timeout=120,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+
+
+def test_every_make_target_named_in_the_docs_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in PAGES:
+        for target in re.findall(r"(?:^|`|\$ )make ([a-z-]+)", page.read_text()):
+            assert target in targets, f"{page.name} names `make {target}`"
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name} links to {link}"

@@ -144,7 +144,7 @@ async def test_only_the_first_choice_is_spoken() -> None:
 
 async def test_a_message_beside_the_delta_is_not_spoken_twice() -> None:
     both = {"choices": [{"delta": {"content": "Hi"}, "message": {"content": "Hi"}}]}
-    assert await raw(event(both), END) == [TextDelta("Hi"), STOP]
+    assert said(await raw(event(both), words(" there"), END)) == "Hi there"
 
 
 async def test_events_without_data_and_empty_choices_are_nothing() -> None:
@@ -169,6 +169,16 @@ async def test_missing_ids_are_made_the_same_every_time(style: ToolStyle) -> Non
     assert deltas == [
         ToolCall("call_0", "book", BOOK.arguments),
         ToolCall("call_1", "look", LOOK.arguments),
+        CALLS,
+    ]
+
+
+async def test_calls_without_index_id_and_arguments_are_told_apart_by_name() -> None:
+    calls = [{"function": {"name": name, "arguments": ""}} for name in ("quit", "look")]
+    pieces = [delta(tool_calls=[call]) for call in calls]
+    assert await raw(*pieces, delta("tool_calls"), DONE) == [
+        ToolCall("call_0", "quit", "{}"),
+        ToolCall("call_1", "look", "{}"),
         CALLS,
     ]
 
@@ -414,6 +424,7 @@ async def test_an_error_in_the_stream(as_event: bool) -> None:
 async def test_an_error_event_in_any_shape(body: bytes) -> None:
     deltas, error = await raw_failure(words("Hi"), b"event: error\ndata: " + body + b"\n\n")
     assert deltas == [TextDelta("Hi")]
+    assert "reported an error: " in str(error)
     assert "overloaded" in str(error)
 
 
@@ -467,7 +478,8 @@ async def test_a_corrupt_chunk() -> None:
     [
         b"data: hello\n\n",
         b"data: \xff\xfe\n\n",
-        b"data: " + b"[" * 100_000 + b"\n\n",
+        b'data: {"choices":[{"delta":{"content":"\xff"}}]}\n\n',
+        b'data: {"error":' + b"[" * 100_000 + b"\n\n",
         event(None),
         event([]),
         event({}),

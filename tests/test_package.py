@@ -19,7 +19,7 @@ def test_the_public_list_is_what_is_exported() -> None:
     exported = {
         name
         for name, value in vars(voxyray).items()
-        if not name.startswith("_") and not type(value).__name__ == "module"
+        if not name.startswith("_") and type(value).__name__ != "module"
     }
     assert set(voxyray.__all__) == exported | {"__version__"}
     assert voxyray.__all__ == sorted(voxyray.__all__)

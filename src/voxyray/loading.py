@@ -17,7 +17,6 @@ from types import ModuleType
 import msgspec
 
 from voxyray.agent import Agent
-from voxyray.carriers.attributes import Value
 from voxyray.errors import AgentError, VoxyrayError
 from voxyray.policy import Key, Policy
 from voxyray.tool import Tool
@@ -31,7 +30,7 @@ class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     greeting: str = "Hello! How can I help you?"
     time_zone: str = "UTC"
     model: str = ""
-    relay: dict[str, Value] = {}
+    relay: dict[str, str | bool | int | float | list[str]] = {}
     languages: tuple[dict[str, str], ...] = ()
     keypad: dict[str, Key] = {}
     policy: Policy = Policy()
@@ -63,7 +62,7 @@ def load_folder(folder: Path) -> Agent:
             greeting=definition.greeting,
             tools=_load_tools(folder),
             keypad=definition.keypad,
-            relay=definition.relay,
+            relay=dict(definition.relay),
             languages=definition.languages,
             policy=definition.policy,
             time_zone=definition.time_zone,

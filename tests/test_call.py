@@ -230,6 +230,19 @@ class TestInterrupts:
         desk.say("ok")
         assert ("assistant", "One two—") in desk.messages()
 
+    def test_what_still_plays_of_an_older_reply_is_not_taken_for_this_ones_words(self) -> None:
+        desk = Desk()
+        desk.say("hi")
+        desk.delta("Yes. I can help you.")
+        desk.say("please")  # nothing was purged: the older reply plays on
+        desk.delta("Sure. Later I can help you with that.")
+        desk.info("tokensPlayed", "Yes.")
+        desk.info("tokensPlayed", "I can help you.")
+        desk.info("tokensPlayed", "Sure.")
+        desk.interrupt("Later")
+        desk.say("wait")
+        assert desk.messages()[-2] == ("assistant", "Sure. Later—")
+
     def test_after_a_sound_without_words_the_agent_goes_on(self) -> None:
         """complaints.md 11: resume after a false interruption."""
         desk = Desk()
@@ -538,6 +551,20 @@ class TestEnding:
         desk.info("tokensPlayed", "Goodbye, Ada.")
         desk.return_tool("done")
         assert desk.ended == [frames.End()]
+
+    def test_a_farewell_that_is_read_out_in_other_words_is_not_waited_for(self) -> None:
+        desk = Desk()
+        desk.say("bye")
+        desk.delta("That is $5, bye.")
+        desk.call_tool("hang_up")
+        desk.finish("tool_calls")
+        desk.info("agentSpeaking", "on")
+        desk.info("tokensPlayed", "That is five dollars, bye.")
+        desk.info("agentSpeaking", "off")
+        assert not desk.tools
+        desk.pass_time(2)
+        desk.info("agentSpeaking", "off")
+        assert desk.tools
 
     def test_without_reports_the_farewell_is_estimated(self) -> None:
         desk = self.start()

@@ -241,9 +241,7 @@ class Call:
         self._note(frame)
         if frame.name == "tokensPlayed":
             self._floor.plays_reported = True
-            before = self._turn_before()
-            if not self.turn.reply.played(frame.value) and before is not None:
-                before.reply.played(frame.value)
+            self._confirm(frame.value)
             self._check_quiet()
         elif frame.name == "agentSpeaking":
             self._floor.agent_speaking = frame.value == "on"
@@ -252,6 +250,14 @@ class Call:
             self._floor.client_speaking = frame.value == "on"
             if frame.value != "on" and "resume" in self._deadlines:
                 self._deadlines.arm("resume", self._now + self._resume_after_s())
+
+    def _confirm(self, text: str) -> None:
+        """Note played text with the reply it is of: an older one is played to its end first."""
+        before = self._turn_before()
+        if before is not None and before.reply.expects(text):
+            before.reply.played(text)
+        elif not self.turn.reply.played(text) and before is not None:
+            before.reply.played(text)
 
     def _on_closed(self, event: events.Closed) -> None:
         if self.phase == "closed":
@@ -470,7 +476,7 @@ class Call:
 
     def _check_quiet(self) -> None:
         """Act on the carrier's word that a complete reply was played to its end."""
-        if not self._floor.has_played(self.turn.reply):
+        if not self._floor.has_played(self.turn.reply, self._now):
             return
         self._floor.quiet_at = self._now
         if self._ending is not None and "farewell" in self._deadlines:

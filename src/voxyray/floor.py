@@ -42,11 +42,15 @@ class Floor:
         """Whether the agent is, for all we know, being heard."""
         return self.agent_speaking or self.quiet_at > now
 
-    def has_played(self, reply: Reply) -> bool:
-        """Whether the carrier's reports say that a complete reply was played to its end."""
-        if not reply.complete:
-            return False
-        return reply.all_confirmed if self.plays_reported else not self.agent_speaking
+    def has_played(self, reply: Reply, now: float) -> bool:
+        """Whether the carrier's reports say that a complete reply was played to its end.
+
+        Voices read out "$5" as other words than were sent, so a reply may never be confirmed
+        word by word: then silence after the estimated end counts.
+        """
+        if not reply.complete or (self.plays_reported and reply.all_confirmed):
+            return reply.complete
+        return not self.agent_speaking and (not self.plays_reported or now >= self.quiet_at)
 
     def caller_acts(self) -> None:
         """Note words or keys: whatever sounded before was no mere noise."""

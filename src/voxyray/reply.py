@@ -83,6 +83,12 @@ class Reply:
         """Whether the carrier threw away what was queued of it."""
         return self._heard is not None
 
+    def expects(self, text: str) -> bool:
+        """Whether these are the very next words to be confirmed."""
+        words = _words(text)
+        coming = _words(self.said[self._confirmed :])[: len(words)]
+        return bool(words) and not self.purged and coming == words
+
     def played(self, text: str) -> bool:
         """Note text the carrier has played; false if it is not of this reply."""
         end = _find(self.said, text, self._confirmed)

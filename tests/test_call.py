@@ -562,7 +562,7 @@ class TestEnding:
         desk.info("tokensPlayed", "That is five dollars, bye.")
         desk.info("agentSpeaking", "off")
         assert not desk.tools
-        desk.pass_time(2)
+        desk.pass_time(4)
         desk.info("agentSpeaking", "off")
         assert desk.tools
 

@@ -254,9 +254,9 @@ class Call:
     def _confirm(self, text: str) -> None:
         """Note played text with the reply it is of: an older one is played to its end first."""
         before = self._turn_before()
-        if before is not None and before.reply.expects(text):
-            before.reply.played(text)
-        elif not self.turn.reply.played(text) and before is not None:
+        if before is None:
+            self.turn.reply.played(text)
+        elif before.reply.expects(text) or not self.turn.reply.played(text):
             before.reply.played(text)
 
     def _on_closed(self, event: events.Closed) -> None:

@@ -1,0 +1,424 @@
+"""The waterfall: where every millisecond of a turn went, derived from the journal alone.
+
+The gap is what the caller waits: from the end of their input to the first words that were sent
+(a filler does not count), and on to the start of speech where the carrier reports it. Its parts
+follow one another without holes, so they sum to it exactly. What the journal cannot tell is
+None, never a guess: the entries of a live or crashed call may stop anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from voxyray import frames, journal
+from voxyray.journal import Entry
+from voxyray.models import Usage
+from voxyray.transcript import CutBy, Spoken, ToolView, rebuild, tool_views
+
+PartKind: TypeAlias = Literal["voxyray", "model", "failure", "tools", "held", "carrier"]
+
+_BEFORE: Final = "voxyray, before the model"
+_BETWEEN: Final = "voxyray, between rounds"
+_HELD: Final = "first token to first words"
+_CARRIER: Final = "carrier and text-to-speech"
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One stretch of a gap.
+
+    at_ms: from the end of the caller's input. ms: None if it is unknown or still going on. detail:
+    why it is unknown, or how an attempt failed. kind `held` is the time from the model's first
+    token to words that could be spoken.
+    """
+
+    kind: PartKind
+    label: str
+    at_ms: float
+    ms: float | None
+    detail: str = ""
+
+
+class Filler(msgspec.Struct, frozen=True):
+    """Words that bridged the wait; at_ms from the end of the caller's input."""
+
+    at_ms: float
+    text: str
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """Something that happened in a turn; at_ms from the end of the caller's input."""
+
+    name: str
+    at_ms: float
+    detail: str = ""
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """How a reply was stopped.
+
+    at_ms: from the end of the caller's input. late_ms: from the cut to the last words sent after
+    it, None as it must be: there were none. silent_ms: until the carrier reported silence.
+    """
+
+    by: CutBy
+    at_ms: float
+    late_ms: float | None = None
+    silent_ms: float | None = None
+
+
+class TurnView(msgspec.Struct, frozen=True):
+    """One turn as it went.
+
+    caller: their words, or a note in brackets. said: without fillers. gap_ms: from the end of the
+    caller's input to the first words sent; audible_ms: to the start of speech. parts sum to gap_ms,
+    with the carrier's to audible_ms. started_ms: from the call's first event.
+    """
+
+    number: int
+    cause: str
+    caller: str
+    started_ms: float | None
+    said: str = ""
+    heard: str = ""
+    cut: Cut | None = None
+    complete: bool = False
+    tools: tuple[ToolView, ...] = ()
+    fillers: tuple[Filler, ...] = ()
+    parts: tuple[Part, ...] = ()
+    gap_ms: float | None = None
+    audible_ms: float | None = None
+    tokens: Usage | None = None
+    model: str = ""
+    marks: tuple[Mark, ...] = ()
+
+    @property
+    def culprit(self) -> Part | None:
+        """The largest known part, if any took time."""
+        known = [part for part in self.parts if part.ms]
+        return max(known, key=lambda part: part.ms or 0.0) if known else None
+
+
+class CallView(msgspec.Struct, frozen=True):
+    """One call as it went; started_at is epoch seconds, why as in `CallEnded`, empty if open."""
+
+    turns: tuple[TurnView, ...]
+    agent: str = ""
+    started_at: float | None = None
+    duration_ms: float = 0.0
+    why: str = ""
+
+
+def call_view(entries: Iterable[Entry]) -> CallView:
+    """Give the whole call, from any part of its journal."""
+    ordered = _in_order(entries)
+    started = next((e.what for e in ordered if isinstance(e.what, journal.CallStarted)), None)
+    ended = next((e.what for e in ordered if isinstance(e.what, journal.CallEnded)), None)
+    return CallView(
+        tuple(turns(ordered)),
+        started.agent if started else "",
+        started.at if started else None,
+        max((entry.at_ms for entry in ordered), default=0.0),
+        ended.why if ended else "",
+    )
+
+
+def turns(entries: Iterable[Entry]) -> list[TurnView]:
+    """Give the turns of a call, from any part of its journal."""
+    ordered = _in_order(entries)
+    numbers = sorted({entry.turn for entry in ordered})
+    return [_turn(ordered, number) for number in numbers]
+
+
+def _in_order(entries: Iterable[Entry]) -> list[Entry]:
+    """Sort by place, each place once: stores may give an entry twice."""
+    return sorted({(e.turn, e.seq): e for e in entries}.values(), key=lambda e: (e.turn, e.seq))
+
+
+def _turn(ordered: list[Entry], number: int) -> TurnView:
+    own = [entry for entry in ordered if entry.turn == number]
+    started = next((e for e in own if isinstance(e.what, journal.TurnStarted)), None)
+    spoken = rebuild(ordered, number)
+    origin_us = _us(started) if started else None
+    parts, gap_us, audible_us = _parts(ordered, own, started)
+    what = started.what if started else None
+    zero_us = _us(own[0]) if origin_us is None else origin_us
+    outputs = [e.what for e in own if isinstance(e.what, journal.ModelOutput)]
+    return TurnView(
+        number,
+        what.cause if isinstance(what, journal.TurnStarted) else "unknown",
+        what.text if isinstance(what, journal.TurnStarted) else "",
+        origin_us / 1000 if origin_us is not None else None,
+        said=spoken.said,
+        heard=spoken.heard,
+        cut=_cut(ordered, own, number, spoken, zero_us),
+        complete=spoken.complete,
+        tools=tool_views(ordered, number, zero_us / 1000),
+        fillers=tuple(Filler(_since(each.at_ms, zero_us), each.text) for each in spoken.fillers),
+        parts=parts,
+        gap_ms=gap_us / 1000 if gap_us is not None else None,
+        audible_ms=audible_us / 1000 if audible_us is not None else None,
+        tokens=_sum([output.usage for output in outputs if output.usage is not None]),
+        model=next((output.model for output in reversed(outputs) if output.model), ""),
+        marks=_marks(own, zero_us),
+    )
+
+
+# Parts
+
+
+class _Sweep:
+    """Walks through a turn in the order of its entries; every moment belongs to one part."""
+
+    def __init__(self, origin_us: int) -> None:
+        self.origin_us = origin_us
+        self.since_us = origin_us
+        self.parts: list[Part] = []
+        self.kind: PartKind = "voxyray"
+        self.label = _BEFORE
+        self.running: dict[int, str] = {}
+        self.names: list[str] = []
+
+    def begin(self, at_us: int, kind: PartKind, label: str) -> None:
+        """Close the part under way at this moment and begin another."""
+        self.close(at_us)
+        self.kind, self.label = kind, label
+
+    def close(self, at_us: int, detail: str = "") -> None:
+        """End the part under way; time never runs backwards, whatever the entries say."""
+        at_us = max(at_us, self.since_us)
+        if at_us > self.since_us or self.label in (_BEFORE, _HELD):
+            self._add(at_us - self.since_us, detail)
+        self.since_us = at_us
+
+    def leave_open(self) -> None:
+        """Note a part whose end nobody saw."""
+        if self.kind in ("model", "tools", "held"):
+            self._add(None, "its end is not in the journal")
+
+    def _add(self, us: int | None, detail: str) -> None:
+        at_ms = (self.since_us - self.origin_us) / 1000
+        ms = us / 1000 if us is not None else None
+        self.parts.append(Part(self.kind, self.label, at_ms, ms, detail))
+
+    def take(self, entry: Entry) -> bool:
+        """Take an entry of the turn; true when the first words were sent."""
+        at_us, what = _us(entry), entry.what
+        match what:
+            case journal.ModelRequested():
+                round_ = f", round {what.round + 1}" if what.round else ""
+                self.begin(at_us, "model", f"model{round_}, first token")
+            case journal.FirstToken() if self.kind == "model":
+                self.begin(at_us, "held", _HELD)
+            case journal.ModelOutput() if self.kind in ("model", "held"):
+                self._end_round(at_us, what)
+            case journal.ModelFailure():
+                self._fail(what.message)
+            case journal.ToolStarted():
+                self._start_tool(at_us, what)
+            case journal.ToolFinished():
+                self._finish_tool(at_us, what)
+            case journal.FirstSent() if what.kind != "filler":
+                self.close(at_us)
+                return True
+        return False
+
+    def _end_round(self, at_us: int, output: journal.ModelOutput) -> None:
+        """End a round that gave no words: all of it was the model's time."""
+        if self.kind == "held":
+            asked = self.parts.pop()
+            self.since_us = self.origin_us + round(asked.at_ms * 1000)
+            self.kind, self.label = asked.kind, asked.label
+        told = "asks for tools" if output.calls and output.finish else "no words"
+        self.label = self.label.replace("first token", told)
+        self.begin(at_us, "voxyray", _BETWEEN)
+
+    def _fail(self, message: str) -> None:
+        if self.parts and self.parts[-1].kind == "model":
+            label = "model, failed attempt"
+            self.parts[-1] = msgspec.structs.replace(
+                self.parts[-1], kind="failure", label=label, detail=message
+            )
+
+    def _start_tool(self, at_us: int, what: journal.ToolStarted) -> None:
+        if self.kind != "tools":
+            self.names.clear()
+            self.begin(at_us, "tools", "")
+        self.running[what.run] = what.name
+        self._name(what.name)
+
+    def _finish_tool(self, at_us: int, what: journal.ToolFinished) -> None:
+        if what.run in self.running:
+            del self.running[what.run]
+            if not self.running and self.kind == "tools":
+                self.begin(at_us, "voxyray", _BETWEEN)
+        elif self.label == _BETWEEN and at_us > self.since_us:
+            # It shares a run that an earlier turn started, and was waited for.
+            self.names.clear()
+            self.kind = "tools"
+            self._name(what.name)
+            self.begin(at_us, "voxyray", _BETWEEN)
+
+    def _name(self, name: str) -> None:
+        if name not in self.names:
+            self.names.append(name)
+        self.label = f"tool{'s' if len(self.names) > 1 else ''} {', '.join(self.names)}"
+
+
+def _parts(
+    ordered: list[Entry], own: list[Entry], started: Entry | None
+) -> tuple[tuple[Part, ...], int | None, int | None]:
+    """Give the parts, the gap and the time until the agent was audible (microseconds)."""
+    if started is None:
+        return (), None, None
+    sweep = _Sweep(_us(started))
+    for entry in own:
+        if entry.seq > started.seq and sweep.take(entry):
+            gap_us = sweep.since_us - sweep.origin_us
+            carrier, audible_us = _carrier(ordered, own, entry, sweep)
+            return (*sweep.parts, carrier), gap_us, audible_us
+    if isinstance(started.what, journal.TurnStarted) and _is_greeting(ordered, started.what):
+        # The carrier speaks the greeting by itself: nothing was sent, and nothing else waited for.
+        carrier, audible_us = _carrier(ordered, own, started, sweep)
+        return (carrier,), None, audible_us
+    sweep.leave_open()
+    return tuple(sweep.parts), None, None
+
+
+def _is_greeting(ordered: list[Entry], what: journal.TurnStarted) -> bool:
+    return what.cause == "greeting" and any(
+        isinstance(entry.what, journal.CallStarted) and entry.what.greeting for entry in ordered
+    )
+
+
+def _carrier(
+    ordered: list[Entry], own: list[Entry], sent: Entry, sweep: _Sweep
+) -> tuple[Part, int | None]:
+    """Give the time from the first words sent to the agent being audible."""
+    at_ms = (sweep.since_us - sweep.origin_us) / 1000
+    reports = [entry for entry in ordered if _speaking(entry) is not None]
+    before = [entry for entry in reports if (entry.turn, entry.seq) < (sent.turn, sent.seq)]
+    detail = "the carrier did not report it"
+    if not reports:
+        detail = "the carrier reports no speech (events are off)"
+    elif before and _speaking(before[-1]):
+        detail = "the agent was speaking already"
+    else:
+        for entry in own:
+            if entry.seq > sent.seq and isinstance(entry.what, journal.Heard):
+                detail = "it was cut before"
+                break
+            if entry.seq > sent.seq and _speaking(entry):
+                at_us = max(_us(entry), sweep.since_us)
+                ms = (at_us - sweep.since_us) / 1000
+                return Part("carrier", _CARRIER, at_ms, ms), at_us - sweep.origin_us
+    return Part("carrier", _CARRIER, at_ms, None, detail), None
+
+
+def _speaking(entry: Entry) -> bool | None:
+    """Tell whether the carrier reports the agent as speaking (or silent); None if neither."""
+    what = entry.what
+    if isinstance(what, frames.Info) and what.name == "agentSpeaking":
+        return what.value == "on"
+    return None
+
+
+# Cuts
+
+
+def _cut(
+    ordered: list[Entry], own: list[Entry], number: int, spoken: Spoken, zero_us: int
+) -> Cut | None:
+    """Tell how the reply was stopped; None if it was not, or goes on."""
+    if spoken.cut_at is None:
+        return _stopped_before_words(ordered, own, number, spoken, zero_us)
+    entry = spoken.cut_at
+    at_us = _us(entry)
+    late_us = [us for piece in spoken.pieces if (us := round(piece.at_ms * 1000)) > at_us]
+    silent_ms = None
+    for after in ordered:
+        if (after.turn, after.seq) > (entry.turn, entry.seq) and _speaking(after) is not None:
+            silent_ms = None if _speaking(after) else (_us(after) - at_us) / 1000
+            break
+    return Cut(
+        spoken.cut_by,
+        _since(entry.at_ms, zero_us),
+        (max(late_us) - at_us) / 1000 if late_us else None,
+        max(silent_ms, 0.0) if silent_ms is not None and spoken.cut_by == "interrupt" else None,
+    )
+
+
+def _stopped_before_words(
+    ordered: list[Entry], own: list[Entry], number: int, spoken: Spoken, zero_us: int
+) -> Cut | None:
+    if spoken.complete or spoken.said:
+        return None
+    for entry in own:
+        if isinstance(entry.what, frames.Interrupt):
+            return Cut("interrupt", _since(entry.at_ms, zero_us))
+        if isinstance(entry.what, journal.CallEnded):
+            return Cut("hangup", _since(entry.at_ms, zero_us))
+    for entry in ordered:
+        if entry.turn > number:
+            return Cut("newer", _since(entry.at_ms, zero_us))
+    return None
+
+
+# Marks
+
+
+def _marks(own: list[Entry], zero_us: int) -> tuple[Mark, ...]:
+    marks = []
+    for entry in own:
+        named = _mark(entry.what)
+        if named is not None:
+            marks.append(Mark(named[0], _since(entry.at_ms, zero_us), named[1]))
+    return tuple(marks)
+
+
+def _mark(what: journal.What) -> tuple[str, str] | None:
+    match what:
+        case journal.TurnStarted():
+            return "turn_started", what.cause
+        case journal.ModelRequested():
+            return "model_requested", f"round {what.round + 1}"
+        case journal.FirstToken():
+            return "first_token", ""
+        case journal.FirstSent():
+            return "first_sent", what.kind
+        case journal.LastSent():
+            return "last_sent", ""
+        case journal.ModelFailure():
+            return "model_failed", what.message
+        case journal.ToolStarted() | journal.ToolFinished():
+            return journal.kind(what), what.name
+        case frames.Interrupt():
+            return "interrupt_received", what.utterance_until_interrupt
+        case frames.Info(name="agentSpeaking"):
+            return "agent_speaking" if what.value == "on" else "agent_silent", ""
+        case journal.DeadlinePassed():
+            return "deadline_passed", what.name
+        case journal.CallEnded():
+            return "call_ended", what.why
+        case _:
+            return None
+
+
+def _us(entry: Entry) -> int:
+    return round(entry.at_ms * 1000)
+
+
+def _since(at_ms: float, zero_us: int) -> float:
+    return (round(at_ms * 1000) - zero_us) / 1000
+
+
+def _sum(usages: list[Usage]) -> Usage | None:
+    if not usages:
+        return None
+    return Usage(
+        sum(usage.input_tokens for usage in usages),
+        sum(usage.output_tokens for usage in usages),
+        sum(usage.cached_tokens for usage in usages),
+    )

@@ -9,14 +9,22 @@ reply. Texts are compared by words: the carrier may change case, spacing and pun
 from __future__ import annotations
 
 import re
+import unicodedata
+from itertools import islice
 from typing import Final, Literal, TypeAlias
 
 CUT_MARK: Final = "—"
 
 SpeechKind: TypeAlias = Literal["model", "fixed", "filler"]
 
-_WORD: Final = re.compile(r"\w+(?:['’]\w+)*")
-_TRAILING_MARKS: Final = re.compile(r"[^\w\s]*\s*\Z")
+# Scripts without spaces between words (Thai, Lao, Burmese, Khmer, Japanese, Chinese): each
+# character is a word of its own, since the carrier may cut anywhere.
+_UNSPACED: Final = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\U00020000-\U0003ffff"
+)
+_LETTER: Final = rf"[^\W{_UNSPACED}][\u0300-\u036f]*"
+_WORD: Final = re.compile(rf"[{_UNSPACED}]|(?:{_LETTER})+(?:['’](?:{_LETTER})+)*")
 
 
 class Span:
@@ -86,8 +94,9 @@ class Reply:
     def expects(self, text: str) -> bool:
         """Whether these are the very next words to be confirmed."""
         words = _words(text)
-        coming = _words(self.said[self._confirmed :])[: len(words)]
-        return bool(words) and not self.purged and coming == words
+        coming = islice(_WORD.finditer(self.said, self._confirmed), len(words))
+        same = [_plain(match.group()) for match in coming] == words
+        return bool(words) and not self.purged and same
 
     def played(self, text: str) -> bool:
         """Note text the carrier has played; false if it is not of this reply."""
@@ -105,7 +114,12 @@ class Reply:
             self.cut = True
 
     def purge(self, fragment: str) -> None:
-        """Cut as the carrier did: it played up to the fragment and threw the rest away."""
+        """Cut as the carrier did: it played up to the fragment and threw the rest away.
+
+        What was thrown away cannot be cut again: further calls change nothing.
+        """
+        if self.purged:
+            return
         said = self.said
         heard = self._confirmed
         if not _ends_with(said[:heard], fragment):
@@ -128,7 +142,11 @@ class Reply:
 
 
 def _words(text: str) -> list[str]:
-    return [word.lower() for word in _WORD.findall(text)]
+    return [_plain(word) for word in _WORD.findall(text)]
+
+
+def _plain(word: str) -> str:
+    return unicodedata.normalize("NFC", word).replace("’", "'").lower()
 
 
 def _ends_with(text: str, fragment: str) -> bool:
@@ -137,39 +155,44 @@ def _ends_with(text: str, fragment: str) -> bool:
 
 
 def _find(text: str, fragment: str, start: int) -> int | None:
-    """Give the end of the first occurrence of the fragment's words in text from start on.
+    """Give the end of the fragment's words in text from start on.
 
-    The fragment's last word may be only the beginning of a word of the text, but whole words
-    are preferred.
+    They are most likely the very next ones, else their first occurrence counts. The fragment's
+    last word may be only the beginning of a word of the text, but later on whole words are
+    preferred.
     """
-    wanted = _words(fragment)
-    if not wanted:
+    *firsts, last = _words(fragment) or [""]
+    if not last:
         return None
-    found = [(match.start(), match.group().lower()) for match in _WORD.finditer(text, start)]
-    for whole in (True, False):
-        for index in range(len(found) - len(wanted) + 1):
-            end = _match_at(found, index, wanted, whole=whole)
-            if end is not None:
-                return _past_punctuation(text, end, fragment)
-    return None
+    size = len(firsts)
+    coming = _WORD.finditer(text, start)
+    found = list(islice(coming, size + 1))
+    words = [_plain(match.group()) for match in found]
+    if len(found) <= size:
+        return None
+    if words[:size] == firsts and words[size].startswith(last):
+        return _past_punctuation(text, _end(found[size], last), fragment)
+    found += coming
+    words += [_plain(match.group()) for match in found[size + 1 :]]
+    places = [at for at in range(size, len(found)) if words[at].startswith(last)]
+    places = [at for at in places if words[at - size : at] == firsts]
+    if not places:
+        return None
+    whole = next((at for at in places if words[at] == last), places[0])
+    return _past_punctuation(text, _end(found[whole], last), fragment)
 
 
-def _match_at(
-    found: list[tuple[int, str]], index: int, wanted: list[str], *, whole: bool
-) -> int | None:
-    last = index + len(wanted) - 1
-    for offset, word in enumerate(wanted[:-1]):
-        if found[index + offset][1] != word:
-            return None
-    at, word = found[last]
-    if word == wanted[-1] or (not whole and word.startswith(wanted[-1])):
-        return at + len(wanted[-1])
-    return None
+def _end(word: re.Match[str], beginning: str) -> int:
+    """Give the place in the text where so much of a word ends."""
+    ends = range(word.start() + 1, word.end())
+    return next((e for e in ends if _plain(word.string[word.start() : e]) == beginning), word.end())
 
 
 def _past_punctuation(text: str, end: int, fragment: str) -> int:
     """Take along the punctuation that the fragment ends in."""
-    for mark in fragment.rstrip()[len(_TRAILING_MARKS.sub("", fragment)) :]:
+    ending = fragment.rstrip()
+    start = max((match.end() for match in _WORD.finditer(ending)), default=0)
+    for mark in ending[start:]:
         if text[end : end + 1] != mark:
             break
         end += 1

@@ -223,10 +223,15 @@ class TestProperties:
             made.say(text, kind, round_)
         known = 0
         for event, text in events:
-            if event == "stop":
-                made.stop()
-            else:
-                getattr(made, event)(text)
+            match event:
+                case "played":
+                    made.played(text)
+                case "purge":
+                    made.purge(text)
+                case "stop":
+                    made.stop()
+                case _:
+                    made.say(text, "model", 2)
             words = "".join(span.text for span in made.spans if span.kind != "filler")
             assert words.startswith(made.heard())
             assert made.heard() == "".join(made.heard(round_) for round_ in range(3))

@@ -8,13 +8,16 @@ built. Field meanings: twilio.com/docs/voice/conversationrelay/websocket-message
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 
 from voxyray.errors import FrameError
 
+_MAX_DEPTH = 32
 MAX_FRAME_BYTES = 128 * 1024  # API Gateway's message limit; Twilio documents none
 
 
@@ -112,7 +115,9 @@ _KNOWN: dict[str, type[_Inbound]] = {
     "info": Info,
     "error": Error,
 }
-_decode_exact = msgspec.json.Decoder(Setup | Prompt | Dtmf | Interrupt | Info | Error).decode
+_decode_exact: Callable[[bytes | str], InboundFrame] = msgspec.json.Decoder(
+    Setup | Prompt | Dtmf | Interrupt | Info | Error
+).decode
 _decode_any = msgspec.json.Decoder().decode
 
 
@@ -137,6 +142,8 @@ def _decode_leniently(data: bytes | str) -> InboundFrame:
     if not isinstance(name, str):
         return Malformed("no type", _excerpt(data))
     if name not in _KNOWN:
+        if _is_deep(raw):
+            return Malformed(f"nested more than {_MAX_DEPTH} deep", _excerpt(data))
         return Unknown(name[:100], raw)
     return _from_fields(_KNOWN[name], raw)
 
@@ -160,18 +167,45 @@ def _from_fields(kind: type[_Frame], raw: dict[str, Any]) -> InboundFrame:
 def _coerce(value: Any, wanted: Any) -> Any:
     if wanted is str and isinstance(value, int | float):
         return msgspec.json.encode(value).decode()
-    if isinstance(value, dict):
-        value = {key: _coerce(item, str) for key, item in value.items() if item is not None}
-    return msgspec.convert(value, wanted, strict=False)
+    if isinstance(value, dict) and wanted == dict[str, str]:
+        return {key: text for key, item in value.items() if (text := _text(item)) is not None}
+    value = msgspec.convert(value, wanted, strict=False)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("JSON has no such number, so the journal could not keep it")
+    return value
+
+
+def _text(value: Any) -> str | None:
+    try:
+        return None if value is None else str(_coerce(value, str))
+    except (msgspec.MsgspecError, ValueError):
+        return None
+
+
+def _is_deep(value: Any, depth: int = 0) -> bool:
+    """Whether a value is nested so deep that encoding it may fail, wherever that is done."""
+    if depth > _MAX_DEPTH:
+        return True
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(_is_deep(item, depth + 1) for item in items)
 
 
 def _excerpt(data: bytes | str) -> str:
     head = data[:200]
-    return head.decode("utf-8", "replace") if isinstance(head, bytes) else head
+    if isinstance(head, str):
+        head = head.encode("utf-8", "replace")  # a lone surrogate could not be kept
+    return bytes(head).decode("utf-8", "replace")
 
 
 class _Outbound(msgspec.Struct, frozen=True, tag_field="type", rename="camel", omit_defaults=True):
     pass
+
+
+def _require(kind: type, **values: Any) -> None:
+    """Refuse values of another type; None leaves a field out."""
+    for name, value in values.items():
+        if value is not None and type(value) is not kind:
+            raise FrameError(f"{name} must be {kind.__name__}, not {value!r:.60}")
 
 
 class Text(_Outbound, frozen=True, tag="text"):
@@ -179,6 +213,9 @@ class Text(_Outbound, frozen=True, tag="text"):
 
     preemptible marks text that the next text or play may cut (filler); lang must be declared in
     the TwiML. Tokens are joined as they are, so leading spaces matter.
+
+    Raises:
+        FrameError: a value of the wrong type.
     """
 
     token: str
@@ -187,12 +224,19 @@ class Text(_Outbound, frozen=True, tag="text"):
     interruptible: bool | None = None
     preemptible: bool | None = None
 
+    def __post_init__(self) -> None:
+        if type(self.token) is not str or type(self.last) is not bool:
+            raise FrameError(f"text needs a token and last, not {self.token!r:.60}, {self.last!r}")
+        if self.lang is not None or self.interruptible is not None or self.preemptible is not None:
+            _require(str, lang=self.lang)
+            _require(bool, interruptible=self.interruptible, preemptible=self.preemptible)
+
 
 class Play(_Outbound, frozen=True, tag="play"):
     """Play an audio file from a public URL; loop 0 repeats it up to 1,000 times.
 
     Raises:
-        FrameError: the source is no http(s) URL or loop is negative.
+        FrameError: the source is no http(s) URL, loop is negative, or a wrong type.
     """
 
     source: str
@@ -201,8 +245,10 @@ class Play(_Outbound, frozen=True, tag="play"):
     interruptible: bool | None = None
 
     def __post_init__(self) -> None:
-        if not self.source.startswith(("https://", "http://")):
-            raise FrameError(f"play needs a public http(s) URL, not {self.source!r}")
+        if type(self.source) is not str or not self.source.startswith(("https://", "http://")):
+            raise FrameError(f"play needs a public http(s) URL, not {self.source!r:.200}")
+        _require(int, loop=self.loop)
+        _require(bool, preemptible=self.preemptible, interruptible=self.interruptible)
         if self.loop is not None and self.loop < 0:
             raise FrameError(f"play cannot loop {self.loop} times")
 
@@ -217,8 +263,8 @@ class SendDigits(_Outbound, frozen=True, tag="sendDigits"):
     digits: str
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[0-9w#*]+", self.digits):
-            raise FrameError(f"digits may be 0-9, *, # and w, not {self.digits!r}")
+        if type(self.digits) is not str or not re.fullmatch(r"[0-9w#*]+", self.digits):
+            raise FrameError(f"digits may be 0-9, *, # and w, not {self.digits!r:.60}")
 
 
 class Language(_Outbound, frozen=True, tag="language"):
@@ -232,6 +278,9 @@ class Language(_Outbound, frozen=True, tag="language"):
     transcription_language: str | None = None
 
     def __post_init__(self) -> None:
+        _require(
+            str, ttsLanguage=self.tts_language, transcriptionLanguage=self.transcription_language
+        )
         if not (self.tts_language or self.transcription_language):
             raise FrameError("a language switch needs ttsLanguage or transcriptionLanguage")
 
@@ -261,5 +310,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 def encode(frame: OutboundFrame) -> bytes:
-    """Give the frame as the UTF-8 JSON of one WebSocket text frame."""
-    return _LAST if frame is CLOSE_CYCLE else _encode(frame)
+    """Give the frame as the UTF-8 JSON of one WebSocket text frame.
+
+    Raises:
+        FrameError: it holds a lone surrogate, which no frame can.
+    """
+    try:
+        return _LAST if frame is CLOSE_CYCLE else _encode(frame)
+    except UnicodeEncodeError as error:
+        raise FrameError(f"a frame cannot hold {error.object[error.start]!r}") from error

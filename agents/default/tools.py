@@ -19,7 +19,7 @@ __all__ = ["tools"]
 
 # What models write when they have no name but feel they must write something.
 _NO_NAMES = re.compile(
-    r"unknown|undefined|none|null|nil|n/?an?|anonymous|unnamed|caller|user|customer|guest|test|x+"
+    r"unknown|undefined|none|null|nil|n/?a|anonymous|unnamed|caller|user|customer|guest|test|x+"
     r"|(?:the)?(?:caller)?(?:first|last|full|sur)?name|first|last"
 )
 _NAME = re.compile(r"[^\W\d_](?:[^\W\d_]|[ .'’\-])*")

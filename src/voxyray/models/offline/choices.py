@@ -58,8 +58,9 @@ def choose(text: str, options: Sequence[Option], *, asked: bool = True) -> Optio
 
 
 _PLACE: Final = re.compile(
-    r"(?:(?:no|yes|actually|i mean|i meant|let us take|i (?:would like|want|will take|prefer|choose)|"
-    r"take|maybe|it is) )*(?:the )?(?:number |option )?(\w+)(?: (?:one|option|choice))?(?: then)?"
+    r"(?:(?:no|yes|actually|i mean|i meant|let us take|take|maybe|it is|"
+    r"i (?:would like|want|will take|prefer|choose)) )*"
+    r"(?:the )?(?:number |option )?(\w+)(?: (?:one|option|choice))?(?: then)?"
 )
 
 

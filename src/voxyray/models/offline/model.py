@@ -188,7 +188,7 @@ def _rest(script: Script, talk: Talk) -> str:
         return ""
     whole = _generated(script, talk, reply)
     heard = _overlap(reply.text, whole)
-    ends = [end.end() for end in _CLAUSE_END.finditer(whole) if end.end() <= heard + 1]
+    ends = [end.end() for end in _CLAUSE_END.finditer(whole) if end.start() <= heard]
     return whole[ends[-1] if ends else 0 :].strip() if heard else ""
 
 

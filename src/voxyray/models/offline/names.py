@@ -174,7 +174,9 @@ def _words(text: str, *, bare: bool) -> list[str]:
         bare
         and left
         and not re.match(
-            r"(?:and|thanks|thank|please|speaking|here|i|but|from|not)\b", left, re.IGNORECASE
+            r"(?:and (?:i|my|last)|thanks|thank|please|speaking|here|i|but|from|not)\b",
+            left,
+            re.IGNORECASE,
         )
     ):
         return []

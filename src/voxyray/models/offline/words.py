@@ -77,7 +77,7 @@ def same_word(one: str, other: str) -> bool:
     return fuzz.ratio(one, other) >= _TOKEN_LIKENESS
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=32768)  # a dialogue is gone through again for each answer
 def likeness(text: str, example: str) -> float:
     """Tell how much a caller's sentence is like an example, from 0 to 1.
 

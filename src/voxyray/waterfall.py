@@ -18,7 +18,9 @@ from voxyray.journal import Entry
 from voxyray.models import Usage
 from voxyray.transcript import CutBy, Spoken, ToolView, rebuild, tool_views
 
-PartKind: TypeAlias = Literal["voxyray", "model", "failure", "tools", "held", "carrier"]
+PartKind: TypeAlias = Literal[
+    "voxyray", "model", "failure", "tools", "held", "carrier", "server"
+]
 
 _BEFORE: Final = "voxyray, before the model"
 _BETWEEN: Final = "voxyray, between rounds"
@@ -31,7 +33,7 @@ class Part(msgspec.Struct, frozen=True):
 
     at_ms: from the end of the caller's input. ms: None if it is unknown or still going on. detail:
     why it is unknown, or how an attempt failed. kind `held` is the time from the model's first
-    token to words that could be spoken.
+    token to words that could be spoken; `server` is all but the carrier, seen from outside.
     """
 
     kind: PartKind

@@ -1,0 +1,1 @@
+"""What the `voxyray` command does, one module for each subcommand and what they share."""

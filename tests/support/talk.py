@@ -1,7 +1,7 @@
 """A conversation for tests: the real `Call`, model, tools and store, on a clock that tests move.
 
-talk = await Conversation.open(agent, others)
-assert "last name" in await talk.say("It's Ada.")
+    talk = await Conversation.open(agent, others)
+    assert "last name" in await talk.say("It's Ada.")
 """
 
 from __future__ import annotations

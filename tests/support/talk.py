@@ -2,6 +2,8 @@
 
     talk = await Conversation.open(agent, others)
     assert "last name" in await talk.say("It's Ada.")
+
+What came of it is in `talk.used` and `talk.profile()`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from voxyray import frames
-from voxyray.errors import JournalError
+from voxyray.errors import JournalError, StoreError
 from voxyray.models import FinishReason, ToolCall, Usage
 from voxyray.stores import Item, keys
 
@@ -168,16 +168,20 @@ def to_item(call_id: str, entry: Entry, expires_at: int) -> Item:
     """Give the entry as an item of the store; times are kept in microseconds.
 
     Raises:
-        StoreError: the call's id cannot be a key.
+        StoreError: the call's id cannot be a key, or a value cannot be stored.
     """
-    return {
-        "pk": keys.call(call_id),
-        "sk": keys.journal(entry.turn, entry.seq),
-        "v": VERSION,
-        "at_us": round(entry.at_ms * 1000),
-        "what": _encoder.encode(entry.what).decode(),
-        "expires_at": expires_at,
-    }
+    pk = keys.call(call_id)
+    try:
+        return {
+            "pk": pk,
+            "sk": keys.journal(entry.turn, entry.seq),
+            "v": VERSION,
+            "at_us": round(entry.at_ms * 1000),
+            "what": _encoder.encode(entry.what).decode(),
+            "expires_at": expires_at,
+        }
+    except (ValueError, OverflowError, RecursionError, TypeError, msgspec.MsgspecError) as error:
+        raise StoreError(f"it holds what cannot be stored: {error}") from error
 
 
 def from_item(item: Item) -> Entry:
@@ -186,17 +190,20 @@ def from_item(item: Item) -> Entry:
     Raises:
         JournalError: it is of a newer version, or damaged.
     """
+    name = f"journal entry {item.get('sk')!s:.60} of {item.get('pk')!s:.60}"
     if item.get("v") != VERSION:
         raise JournalError(
-            f"journal entry {item.get('sk')} has version {item.get('v')!r}; this voxyray reads "
-            f"version {VERSION}. Install the voxyray that wrote it."
+            f"{name} has version {item.get('v')!r}; this voxyray reads version {VERSION}. "
+            "Install the voxyray that wrote it."
         )
     try:
-        _, turn, seq = str(item["sk"]).split("#")
+        turn, seq = keys.journal_place(item["sk"])
         what = _decoder.decode(item["what"])
-        return Entry(int(turn), int(seq), int(item["at_us"]) / 1000, what)
-    except (KeyError, ValueError, TypeError, msgspec.MsgspecError) as error:
-        raise JournalError(f"journal entry {item.get('sk')} is damaged: {error}") from error
+        return Entry(turn, seq, int(item["at_us"]) / 1000, what)
+    except KeyError as error:
+        raise JournalError(f"{name} is damaged: it has no {error}") from error
+    except (ValueError, OverflowError, TypeError, RecursionError, msgspec.MsgspecError) as error:
+        raise JournalError(f"{name} is damaged: {error}") from error
 
 
 def kind(what: What) -> str:

@@ -14,6 +14,8 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_\-]{0,63}")
 # E.164, or a SIP or client identity; withheld numbers come as words and have no profile.
 _CALLER: Final = re.compile(r"\+[0-9]{3,15}|(?:sip|sips|client):[A-Za-z0-9_\-.:=+@;~%]{1,200}")
 
+_JOURNAL: Final = re.compile(r"J#([0-9]{5,9})#([0-9]{7,12})")
+
 PROFILE: Final = "PROFILE"
 HEAD: Final = "HEAD"
 DEFINITION: Final = "DEFINITION"
@@ -60,6 +62,17 @@ def agent(name: str) -> str:
 def journal(turn: int, seq: int) -> str:
     """Give the sort key of a journal entry; byte order is the order of the call."""
     return f"J#{turn:05d}#{seq:07d}"
+
+
+def journal_place(sk: str) -> tuple[int, int]:
+    """Read a journal entry's turn and number from its sort key.
+
+    Raises:
+        ValueError: it is no such key.
+    """
+    if not (place := _JOURNAL.fullmatch(sk)):
+        raise ValueError("its sk is not J#turn#seq")
+    return int(place[1]), int(place[2])
 
 
 def day(at_s: float) -> str:

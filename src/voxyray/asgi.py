@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
 from voxyray import frames
 from voxyray.agent import Agent
-from voxyray.errors import RequestRefused
+from voxyray.errors import RequestRefused, VoxyrayError
 from voxyray.events import Closed
 from voxyray.reception import MAX_BODY_BYTES, SETUP_WITHIN_S, Request
 from voxyray.runner import Runner
@@ -22,9 +23,11 @@ from voxyray.settings import load_settings, with_development_token
 
 _log = logging.getLogger(__name__)
 
-Scope: TypeAlias = Mapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
-Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
+# As the applications that mount this one declare them.
+Message: TypeAlias = MutableMapping[str, Any]
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 _POLICY_VIOLATION: Final = 1008
 
@@ -71,8 +74,12 @@ class Application:
         while True:
             event = (await receive())["type"]
             if event == "lifespan.startup":
-                # A setting that cannot work is told here, not to the first caller.
-                _ = self.service
+                # What cannot work is told here, and not to the first caller.
+                try:
+                    _ = self.service
+                except VoxyrayError as error:
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    return
             else:
                 await self.close()
             await send({"type": f"{event}.complete"})
@@ -89,7 +96,7 @@ class Application:
         answer = await self.service.reception.answer(
             Request(
                 scope["method"],
-                _path(scope),
+                self._path(scope),
                 scope["query_string"].decode("latin-1"),
                 _headers(scope),
                 body,
@@ -105,7 +112,7 @@ class Application:
     async def _relay(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
         try:
-            if _path(scope) != "/relay":
+            if self._path(scope) != "/relay":
                 raise RequestRefused("there is no WebSocket here", 404)
             self.service.reception.check_handshake(_headers(scope))
         except RequestRefused as refusal:
@@ -140,10 +147,12 @@ class Application:
             return None
         return self.service.start(admission, line)
 
-
-def _path(scope: Scope) -> str:
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", "")) or "/"
+    def _path(self, scope: Scope) -> str:
+        """Give the path within this application: neither where it is mounted, nor a proxy's."""
+        path: str = scope["path"]
+        root: str = scope.get("root_path", "")
+        prefix = root or urlsplit(self.service.settings.base_url).path
+        return path[len(prefix) :] if path.startswith(f"{prefix}/") else path
 
 
 def _headers(scope: Scope) -> dict[str, str]:

@@ -27,9 +27,10 @@ from voxyray import frames
 from voxyray.agent import Agent
 from voxyray.caller import Caller
 from voxyray.carriers import twilio, twiml
-from voxyray.errors import AgentError, ConditionFailed, RequestRefused, StoreError, TwimlError
+from voxyray.errors import ConditionFailed, RequestRefused, StoreError
 from voxyray.settings import Settings
 from voxyray.stores import Equals, Item, Missing, Put, Store, Update, keys
+from voxyray.tracebacks import traced
 
 _log = logging.getLogger(__name__)
 
@@ -100,6 +101,7 @@ class Reception:
         self._routes: dict[str, tuple[str, Callable[[Request], Awaitable[Response]]]] = {
             "/voice": ("POST", self._voice),
             "/relay-ended": ("POST", self._relay_ended),
+            "/relay": ("GET", self._no_socket),
             "/healthz": ("GET", self._healthz),
         }
 
@@ -122,6 +124,9 @@ class Reception:
     async def _healthz(self, _: Request) -> Response:
         return Response(200, b'{"status":"ok"}\n', "application/json")
 
+    async def _no_socket(self, _: Request) -> Response:
+        return Response(426, b"this is a WebSocket\n")
+
     async def _voice(self, request: Request) -> Response:
         form = self._signed_form(request)
         call_id = self._checked(form.get("CallSid", ""))
@@ -129,7 +134,8 @@ class Reception:
         try:
             caller = await Caller.load(self._store, number)
             agent = self.agents.get(caller.agent, self._fallback)
-            head = await self._bind(call_id, number, agent, caller)
+            head = await self._bind(call_id, agent, caller)
+            agent = self.agents.get(str(head.get("agent")), agent)
             return _xml(
                 twiml.relay(
                     self.settings.relay_url,
@@ -140,12 +146,13 @@ class Reception:
                     greeting=head["greeting"],
                 )
             )
-        except (StoreError, AgentError, TwimlError):
-            # An error status would be an alert to us and a dead line to the caller.
-            _log.exception("call %s cannot be taken", call_id)
+        except RequestRefused:
+            raise
+        except Exception as error:  # noqa: BLE001 - an error status is a dead line to the caller
+            _log.error("call %s cannot be taken: %s", call_id, traced(error))
             return _xml(twiml.say(_TROUBLE), twiml.hangup())
 
-    async def _bind(self, call_id: str, number: str, agent: Agent, caller: Caller) -> Item:
+    async def _bind(self, call_id: str, agent: Agent, caller: Caller) -> Item:
         """Store what belongs to the call; the carrier's retry gets the same again.
 
         Raises:
@@ -160,7 +167,7 @@ class Reception:
             "sk": keys.HEAD,
             "status": "ringing",
             "agent": agent.name,
-            "caller": number,
+            "caller": caller.number,
             "instructions": texts.instructions,
             "greeting": texts.greeting,
             "token": secrets.token_urlsafe(24),
@@ -196,8 +203,8 @@ class Reception:
             )
         except ConditionFailed:
             raise RequestRefused("no such call", 404) from None
-        except StoreError:
-            _log.exception("call %s: its end could not be stored", call_id)
+        except Exception as error:  # noqa: BLE001 - an error status is a dead line to the caller
+            _log.error("call %s: its end could not be stored: %s", call_id, traced(error))
         return _xml(*self._after(status, form.get("HandoffData", "")))
 
     def _after(self, status: str, handoff_data: str) -> list[Any]:
@@ -283,7 +290,9 @@ class Reception:
         except ConditionFailed:
             raise RequestRefused("the token was used before") from None
         except StoreError as error:
-            raise RequestRefused(f"the call cannot be let in: {error}", 503) from error
+            # Why is for our log: the reason of a refusal goes out to whoever knocked.
+            _log.error("call %s cannot be let in: %s", frame.call_sid[:60], error)
+            raise RequestRefused("the call cannot be let in", 503) from error
         agent = self.agents.get(str(head.get("agent")))
         if agent is None:
             raise RequestRefused(f"no agent {head.get('agent')!r} here", 503)
@@ -331,7 +340,7 @@ def _reason(handoff_data: str) -> str:
     """Read our own hand-over data; anything else has no reason we act on."""
     try:
         data = json.loads(handoff_data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     reason = data.get("reasonCode") if isinstance(data, dict) else None
     return reason if isinstance(reason, str) else ""

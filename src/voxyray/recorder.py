@@ -7,10 +7,13 @@ import contextlib
 import logging
 from typing import Final
 
+import msgspec
+
 from voxyray import journal
 from voxyray.errors import StoreError
 from voxyray.journal import Entry
 from voxyray.stores import Item, Store
+from voxyray.stores.values import check_item
 
 _log = logging.getLogger(__name__)
 
@@ -18,6 +21,7 @@ BATCH_EVERY_S: Final = 0.1
 _RETRY_AFTER_S: Final = 1.0
 # Some 20 calls of an hour each; beyond that the store has been away too long.
 _MOST_WAITING: Final = 200_000
+_LOST_PER_LINE: Final = 1000
 
 
 class Recorder:
@@ -34,15 +38,16 @@ class Recorder:
         self.lost = 0
 
     def record(self, call_id: str, entry: Entry, expires_at: int) -> None:
-        """Take a journal entry to be written soon."""
-        self.put(journal.to_item(call_id, entry, expires_at))
+        """Take a journal entry to be written soon; never raises."""
+        try:
+            self.put(journal.to_item(call_id, entry, expires_at))
+        except (StoreError, ValueError, TypeError, msgspec.MsgspecError) as error:
+            self._lose(f"an entry of kind {journal.kind(entry.what)} cannot be written: {error}")
 
     def put(self, item: Item) -> None:
         """Take any item to be written soon."""
         if len(self._waiting) >= _MOST_WAITING:
-            self.lost += 1
-            if self.lost == 1:
-                _log.error("the store has been away too long: journal entries are being lost")
+            self._lose("the store has been away too long")
             return
         self._waiting.append(item)
         if self._task is None or self._task.done():
@@ -55,7 +60,8 @@ class Recorder:
             if not await self.flush():
                 if self._closing.is_set():
                     return
-                await asyncio.sleep(_RETRY_AFTER_S)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._closing.wait(), _RETRY_AFTER_S)
 
     async def flush(self) -> bool:
         """Write what is waiting now; false if the store failed, then it waits on."""
@@ -64,11 +70,31 @@ class Recorder:
             return True
         try:
             await self._store.append(batch)
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001 - nothing may end the writing
+            storable = self._storable(batch)
+            self._waiting = storable + self._waiting
+            if len(storable) < len(batch):
+                return await self.flush()
             _log.warning("journal not written, will be tried again: %s", error)
-            self._waiting = batch + self._waiting
             return False
         return True
+
+    def _storable(self, batch: list[Item]) -> list[Item]:
+        """Leave out what no store will ever take: it would hold up all calls' entries for ever."""
+        kept = []
+        for item in batch:
+            try:
+                check_item(item)
+            except StoreError as error:
+                self._lose(f"{item['pk']} {item['sk']}: {error}")
+            else:
+                kept.append(item)
+        return kept
+
+    def _lose(self, why: str) -> None:
+        self.lost += 1
+        if self.lost == 1 or self.lost % _LOST_PER_LINE == 0:
+            _log.error("journal entries are being lost, %d so far: %s", self.lost, why)
 
     async def close(self) -> None:
         """Write everything that is waiting, once more if need be."""

@@ -7,6 +7,7 @@ anything else can happen. That is what makes an interrupt final: no token waits 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 import zoneinfo
@@ -22,16 +23,18 @@ from voxyray.caller import Caller
 from voxyray.context import CallContext
 from voxyray.errors import ConditionFailed, ModelError, ModelTimeout, StoreError, ToolError
 from voxyray.events import Event
-from voxyray.models import Model
+from voxyray.models import Delta, Model
 from voxyray.notes import FAILED_UNEXPECTEDLY, NOT_RECORDED, OUTCOME_UNKNOWN
 from voxyray.recorder import Recorder
 from voxyray.results import encode_result
 from voxyray.stores import Missing, Put, Store, Update, keys
+from voxyray.tracebacks import traced
 
 _log = logging.getLogger(__name__)
 
 # A write that was begun is given this long to finish after the caller has gone.
 LINGER_S: Final = 30.0
+_STUBBORN_S: Final = 1.0  # for what swallows its cancellation
 _Outcome: TypeAlias = events.ToolReturned | events.ToolFailed
 _CRASH_WORDS: Final = "I'm sorry, something went wrong on my side. Please call again. Goodbye."
 
@@ -100,8 +103,10 @@ class Runner:
         try:
             for command in self.call.receive(event, self._clock()):
                 self._CARRY_OUT[type(command)](self, command)
-        except Exception:  # noqa: BLE001 - a bug of ours must not be silence on the line
-            _log.exception("call %s failed on %s", self.call.id, type(event).__name__)
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not be silence on the line
+            _log.error(
+                "call %s failed on %s: %s", self.call.id, type(event).__name__, traced(error)
+            )
             self._crash()
 
     async def finish(self) -> None:
@@ -115,7 +120,10 @@ class Runner:
             _, late = await asyncio.wait(waiting, timeout=LINGER_S)
             for task in late:
                 task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+            if late:
+                _, late = await asyncio.wait(late, timeout=_STUBBORN_S)
+            if late:
+                _log.error("call %s: %d tasks will not be stopped", self.call.id, len(late))
 
     # Commands
 
@@ -140,6 +148,7 @@ class Runner:
     def _ask_model(self, command: events.AskModel) -> None:
         task = self._loop.create_task(self._stream(command))
         self._requests[command.request] = task
+        task.add_done_callback(lambda _: self._requests.pop(command.request, None))
 
     def _cancel_model(self, command: events.CancelModel) -> None:
         task = self._requests.get(command.request)
@@ -176,24 +185,23 @@ class Runner:
 
     async def _stream(self, command: events.AskModel) -> None:
         request = command.request
-        stream = self._model.stream(command.ask)
         try:
-            async for delta in stream:
-                self.receive(events.ModelEvent(request, delta))
-                await self._line.drain()
+            async with contextlib.aclosing(self._model.stream(command.ask)) as stream:
+                async for delta in stream:
+                    if not isinstance(delta, Delta):
+                        raise ModelError(f"a delta of {type(delta).__name__}, which is none")
+                    self.receive(events.ModelEvent(request, delta))
+                    await self._line.drain()
         except ModelError as error:
             retryable = error.retryable and not isinstance(error, ModelTimeout)
             _log.warning("call %s request %d: %s", self.call.id, request, error)
             self.receive(events.ModelFailed(request, str(error), retryable))
         except Exception as error:  # noqa: BLE001 - whatever a model raises
-            _log.exception("call %s request %d failed", self.call.id, request)
+            _log.error("call %s request %d failed: %s", self.call.id, request, traced(error))
             self.receive(events.ModelFailed(request, f"{type(error).__name__}: {error}"))
         else:
             # Of no effect after a finish; without one the model broke its promise.
             self.receive(events.ModelFailed(request, "the stream ended without a finish"))
-        finally:
-            self._requests.pop(request, None)
-            await stream.aclose()
 
     # Tools
 
@@ -207,9 +215,9 @@ class Runner:
         try:
             value = await tool.run(command.values, self._caller, context)
         except ToolError as error:
-            return events.ToolFailed(command.run, str(error))
-        except Exception as error:  # noqa: BLE001 - whatever a tool raises
-            _log.exception("call %s tool %s failed", self.call.id, tool.name)
+            return events.ToolFailed(command.run, encode_result(str(error)))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a tool raises
+            _log.error("call %s tool %s failed: %s", self.call.id, tool.name, traced(error))
             return events.ToolFailed(command.run, FAILED_UNEXPECTEDLY.format(type(error).__name__))
         result = encode_result(value)
         handoff = result if tool.effect == "end" and value is not None else None
@@ -274,4 +282,10 @@ class Runner:
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         task = self._loop.create_task(work)
         self._others.add(task)
-        task.add_done_callback(self._others.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._others.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.error("call %s: warming failed: %s", self.call.id, traced(error))

@@ -20,27 +20,41 @@ from voxyray.service import Service
 _log = logging.getLogger(__name__)
 
 _SERVICE: Final = web.AppKey("service", Service)
+_SOCKETS: Final = web.AppKey("sockets", set[web.WebSocketResponse])
 # Under every load balancer's idle time-out, and often enough to notice a dead peer.
 _HEARTBEAT_S: Final = 25.0
+# Far above what `frames.decode` reads: a frame that is merely too long must not end a call.
+_MAX_MESSAGE_BYTES: Final = 1024 * 1024
 # A reader this far behind gets no more until it has caught up: some 20 s of speech.
 _MOST_UNSENT_BYTES: Final = 16 * 1024
 _CAUGHT_UP_AFTER_S: Final = 0.05
+_DATA: Final = (WSMsgType.TEXT, WSMsgType.BINARY)
+_NO_CODE: Final = 1005
 
 
 def application(service: Service) -> web.Application:
     """Give the aiohttp application; closing it closes the service."""
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app[_SERVICE] = service
+    app[_SOCKETS] = set()
     prefix = urlsplit(service.settings.base_url).path
     for base in {"", prefix}:  # proxies strip the public URL's path, or do not
-        app.router.add_get(f"{base}/relay", _relay)
+        app.router.add_get(f"{base}/{{path:relay}}", _relay)
         app.router.add_route("*", f"{base}/{{path:.*}}", _http)
 
     async def close(_: web.Application) -> None:
         await service.close()
 
+    app.on_shutdown.append(_close_sockets)
     app.on_cleanup.append(close)
     return app
+
+
+async def _close_sockets(app: web.Application) -> None:
+    """End what is still talking: aiohttp would wait a minute for the callers to hang up."""
+    sockets = app[_SOCKETS]
+    closing = [socket.close(code=WSCloseCode.GOING_AWAY) for socket in sockets]
+    await asyncio.gather(*closing, return_exceptions=True)
 
 
 async def _http(request: web.Request) -> web.Response:
@@ -48,6 +62,8 @@ async def _http(request: web.Request) -> web.Response:
         body = await request.read()
     except web.HTTPRequestEntityTooLarge:
         return web.Response(status=413, text="the body is too large\n")
+    except web.RequestPayloadError:
+        return web.Response(status=400, text="the body cannot be read\n")
     service = request.app[_SERVICE]
     answer = await service.reception.answer(
         Request(
@@ -64,6 +80,11 @@ async def _http(request: web.Request) -> web.Response:
 
 async def _relay(request: web.Request) -> web.StreamResponse:
     service = request.app[_SERVICE]
+    socket = web.WebSocketResponse(
+        heartbeat=_HEARTBEAT_S, compress=False, max_msg_size=_MAX_MESSAGE_BYTES
+    )
+    if not socket.can_prepare(request).ok:
+        return await _http(request)
     try:
         service.reception.check_handshake(
             {name.lower(): value for name, value in request.headers.items()}
@@ -71,24 +92,38 @@ async def _relay(request: web.Request) -> web.StreamResponse:
     except RequestRefused as refusal:
         _log.warning("handshake refused: %s", refusal)
         return web.Response(status=refusal.status, text=f"{refusal}\n")
-    socket = web.WebSocketResponse(
-        heartbeat=_HEARTBEAT_S, compress=False, max_msg_size=frames.MAX_FRAME_BYTES + 1
-    )
-    if not socket.can_prepare(request).ok:
-        return web.Response(status=426, text="this is a WebSocket\n")
     await socket.prepare(request)
-    line = SocketLine(socket, request.transport)
+    sockets = request.app[_SOCKETS]
+    sockets.add(socket)
+    try:
+        await _talk(service, socket, SocketLine(socket, request.transport))
+    finally:
+        sockets.discard(socket)
+    return socket
+
+
+async def _talk(service: Service, socket: web.WebSocketResponse, line: SocketLine) -> None:
     runner = await _admit(service, socket, line)
     if runner is None:
-        return socket
+        return
+    code = int(WSCloseCode.ABNORMAL_CLOSURE)
     try:
-        async for message in socket:
+        while (message := await socket.receive()).type in _DATA:
             runner.receive(_decode(message))
+        code = _close_code(socket, message)
     finally:
         line.closed = True
-        runner.receive(Closed(socket.close_code or WSCloseCode.ABNORMAL_CLOSURE))
+        runner.receive(Closed(code))
         await service.end(runner)
-    return socket
+
+
+def _close_code(socket: web.WebSocketResponse, last: WSMessage) -> int:
+    # aiohttp calls a connection that was lost, and a close without a code, a proper end.
+    if last.type is WSMsgType.CLOSED:
+        return WSCloseCode.ABNORMAL_CLOSURE
+    if last.type is WSMsgType.CLOSE:
+        return int(last.data or _NO_CODE)
+    return socket.close_code or WSCloseCode.ABNORMAL_CLOSURE
 
 
 async def _admit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Sequence
@@ -44,6 +45,11 @@ class Service:
     ) -> None:
         if not agents:
             raise SettingsError("there is no agent to serve")
+        if settings.accept_unsigned:
+            _log.warning(
+                "VOXYRAY_ACCEPT_UNSIGNED is on: anybody on this machine can place calls, and "
+                "nothing is checked. Never use it anywhere else."
+            )
         self.settings = settings
         self.agents = list(agents)
         self.models = models or {agent.name: choose_model(settings, agent) for agent in agents}
@@ -80,7 +86,8 @@ class Service:
 
     async def end(self, runner: Runner) -> None:
         """Let go of a call whose socket has closed."""
-        self.runners.pop(runner.call.id, None)
+        if self.runners.get(runner.call.id) is runner:
+            del self.runners[runner.call.id]
         await runner.finish()
 
     def _list(self, runner: Runner, started_at: float, admission: Admission) -> None:
@@ -98,8 +105,7 @@ class Service:
 
     async def close(self) -> None:
         """Write what is waiting and close models and store."""
-        for runner in list(self.runners.values()):
-            await self.end(runner)
+        await asyncio.gather(*(self.end(runner) for runner in list(self.runners.values())))
         await self.recorder.close()
         for model in self.models.values():
             await model.close()

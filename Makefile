@@ -21,7 +21,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	@touch $@
 
 run: $(STAMP) ## Start the server with the default agent
-	@$(BIN)/voxyray serve agents/default
+	@$(BIN)/voxyray serve
 
 call: $(STAMP) ## Place one simulated call that shows an interruption and a tool
 	@$(BIN)/voxyray call --demo

@@ -9,7 +9,9 @@ VoxyrayError
 ├── ModelError           a language model gave no usable answer
 │   └── ModelTimeout     ... within its deadline
 ├── ToolError            a tool's failure, worded for the model
-│   └── ToolArgumentError
+│   ├── ToolArgumentError
+│   └── MessageRefused   a message that will not be sent: its recipient, its text, an opt-out
+├── MessengerError       a message was not taken by whoever delivers it
 ├── StoreError           the store could not do what was asked
 │   └── ConditionFailed  ... because somebody else was first
 └── JournalError         a saved call cannot be read
@@ -71,6 +73,44 @@ class ToolError(VoxyrayError):
 
 class ToolArgumentError(ToolError):
     """Arguments of a tool call do not fit its signature; the tool did not run."""
+
+
+class MessageRefused(ToolError):
+    """A message that was not accepted, worded for the model; it will not be sent.
+
+    reason: `recipient`, `body`, `subject`, `key`, `opted_out`, `not_allowed` or `closed`.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class MessengerError(VoxyrayError):
+    """A message was not taken by whoever delivers it.
+
+    retryable: it was refused for now; another attempt may do better and cannot send it twice.
+    maybe_sent: nobody knows whether it was taken; another attempt might send it twice.
+    opted_out: the recipient wants no messages from us. code: the provider's, as text, or empty.
+    retry_after_s: how long the provider asks us to wait, if it does.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool = False,
+        code: str = "",
+        opted_out: bool = False,
+        maybe_sent: bool = False,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.code = code
+        self.opted_out = opted_out
+        self.maybe_sent = maybe_sent
+        self.retry_after_s = retry_after_s
 
 
 class StoreError(VoxyrayError):

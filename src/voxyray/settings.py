@@ -43,8 +43,21 @@ VARIABLES: Final = {
     "twilio_secondary_auth_token": "TWILIO_SECONDARY_AUTH_TOKEN",
     "openai_api_key": "OPENAI_API_KEY",
     "openai_base_url": "OPENAI_BASE_URL",
+    "sms": "VOXYRAY_SMS",
+    "sms_from": "VOXYRAY_SMS_FROM",
+    "email": "VOXYRAY_EMAIL",
+    "email_from": "VOXYRAY_EMAIL_FROM",
+    "sendgrid_api_key": "SENDGRID_API_KEY",
+    "smtp_username": "SMTP_USERNAME",
+    "smtp_password": "SMTP_PASSWORD",
 }
-_SECRETS: Final = {"twilio_auth_token", "twilio_secondary_auth_token", "openai_api_key"}
+_SECRETS: Final = {
+    "twilio_auth_token",
+    "twilio_secondary_auth_token",
+    "openai_api_key",
+    "sendgrid_api_key",
+    "smtp_password",
+}
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     against it and nothing else. model: see `open_model`; empty means OpenAI's if there is a key,
     else `offline`. store: see `open_store`. accept_unsigned: development only, switches signature
     checks off. handoff_to: the number, SIP or client identity that people are transferred to.
-    retention_days: how long calls are kept.
+    retention_days: how long calls are kept. sms, email, and what they need: see `open_messengers`.
 
     Raises:
         SettingsError: a value that cannot work; the message names the setting and the fix.
@@ -72,6 +85,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     twilio_secondary_auth_token: str = ""
     openai_api_key: str = ""
     openai_base_url: str = ""
+    sms: str = ""
+    sms_from: str = ""
+    email: str = ""
+    email_from: str = ""
+    sendgrid_api_key: str = ""
+    smtp_username: str = ""
+    smtp_password: str = ""
 
     def __post_init__(self) -> None:
         url = urlsplit(self.public_url)

@@ -17,9 +17,7 @@ from voxyray.loading import Definition
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-# Commands that need a person, a real carrier or a package registry; others are run.
-NOT_RUN = ("make", "git", "pip", "export", "#")
-SLOW_OR_LIVE = ("voxyray serve",)
+LIVE = ("voxyray serve",)  # runs until it is stopped
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
@@ -50,36 +48,33 @@ def test_agent_definitions_load(source: str) -> None:
     msgspec.convert(tomllib.loads(source), Definition)
 
 
-def commands() -> list[object]:
-    lines = [
-        (name, line.removeprefix("$ "))
-        for name, text in blocks("console")
-        for line in text.splitlines()
-        if line.startswith("$ ")
-    ]
+def commands(page: Path) -> list[str]:
     return [
-        pytest.param(line, id=f"{name}: {line}")
-        for name, line in lines
-        if not line.startswith((*NOT_RUN, *SLOW_OR_LIVE))
+        line.removeprefix("$ ")
+        for language, text in FENCE.findall(page.read_text())
+        for line in text.splitlines()
+        if language == "console" and line.startswith("$ voxyray")
     ]
 
 
-@pytest.mark.parametrize("line", commands())
-def test_commands_do_what_they_say(line: str, tmp_path: Path) -> None:
-    words = shlex.split(line)
-    assert words[0] == "voxyray"
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda p: p.name)
+def test_commands_do_what_they_say(page: Path, tmp_path: Path) -> None:
+    """A page's commands, one after the other, as its reader types them."""
     script = Path(sys.executable).parent / "voxyray"
     environment = {"PATH": "/usr/bin:/bin", "VOXYRAY_STORE": f"sqlite:{tmp_path}/calls.sqlite"}
-    done = subprocess.run(
-        [str(script), *words[1:]],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=environment,
-        timeout=120,
-        stdin=subprocess.DEVNULL,
-    )
-    assert done.returncode == 0, done.stderr + done.stdout
+    for line in commands(page):
+        if line.startswith(LIVE):
+            continue
+        done = subprocess.run(
+            [str(script), *shlex.split(line)[1:]],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=environment,
+            timeout=120,
+            stdin=subprocess.DEVNULL,
+        )
+        assert done.returncode == 0, f"{line}: {done.stderr}{done.stdout}"
 
 
 def test_every_make_target_named_in_the_docs_exists() -> None:

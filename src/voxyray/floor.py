@@ -58,5 +58,7 @@ class Floor:
 
     def hears_caller(self) -> bool:
         """Whether the caller may be speaking; sounds without words do not count for ever."""
+        if not self.client_speaking:
+            return False
         self._noise += 1
-        return bool(self.client_speaking) and self._noise <= _NOISE_PATIENCE
+        return self._noise <= _NOISE_PATIENCE

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import msgspec
 
 from voxyray.errors import AgentError
@@ -23,7 +26,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     characters_per_s: the assumed pace of the voice where the carrier does not report it.
 
     Raises:
-        AgentError: a deadline that is not positive.
+        AgentError: a deadline that is not positive, or a sentence that says nothing.
     """
 
     filler_after_s: float = 1.5
@@ -49,14 +52,27 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     characters_per_s: float = 15.0
 
     def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
-            if name.endswith("_s") and not value > 0:
-                raise AgentError(f"policy {name} must be more than 0, not {value}")
-            if isinstance(value, int) and value < 0:
-                raise AgentError(f"policy {name} must not be negative, not {value}")
+        for field in msgspec.structs.fields(self):
+            _check(field.name, getattr(self, field.name), field.default)
         if not self.fillers:
             raise AgentError("policy fillers needs at least one sentence: silence is dead air")
+
+
+def _check(name: str, value: Any, default: Any) -> None:
+    """Refuse what would fail in a call, or leave the caller in silence."""
+    if isinstance(default, float):
+        if type(value) not in (int, float) or not 0 < value < math.inf:
+            raise AgentError(f"policy {name} must be a number above 0, not {value!r}")
+    elif isinstance(default, int):
+        if type(value) is not int or value < 0:
+            raise AgentError(f"policy {name} must be a whole number from 0, not {value!r}")
+    elif isinstance(default, tuple):
+        if not isinstance(value, list | tuple):
+            raise AgentError(f"policy {name} must be a list of sentences, not {value!r}")
+        for number, sentence in enumerate(value, 1):
+            _check(f"{name}, sentence {number},", sentence, "")
+    elif not isinstance(value, str) or not value.strip():
+        raise AgentError(f"policy {name} must be a sentence, not {value!r}: silence is dead air")
 
 
 class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,5 +90,5 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tool: str = ""
 
     def __post_init__(self) -> None:
-        if [bool(self.say), bool(self.ask), bool(self.tool)].count(True) != 1:
+        if [bool(each.strip()) for each in (self.say, self.ask, self.tool)].count(True) != 1:
             raise AgentError("a key needs exactly one of: say, ask, tool")

@@ -35,6 +35,7 @@ class ToolRuns:
         self.tools = {tool.name: tool for tool in tools}
         self._runs: dict[int, ToolRun] = {}
         self._writes: dict[str, ToolRun] = {}  # by name and arguments, the latest run
+        self._by_key: dict[str, ToolRun] = {}
         self._sharing: dict[int, list[ToolRun]] = {}  # runs that wait for another's result
         self._call_ids: set[str] = set()
 
@@ -69,9 +70,9 @@ class ToolRuns:
         digest = hashlib.sha256(arguments.encode()).hexdigest()[:16]
         run.key = f"{turn}:{run.name}:{digest}"
         name_and_arguments = f"{run.name}:{digest}"
-        first = self._writes.get(name_and_arguments)
+        first = self._by_key.get(run.key) or self._writes.get(name_and_arguments)
         if first is None or (first.told and first.key != run.key and not _unfinished(first)):
-            self._writes[name_and_arguments] = run
+            self._writes[name_and_arguments] = self._by_key[run.key] = run
             return False
         run.key = first.key
         if _unfinished(first):

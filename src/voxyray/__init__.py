@@ -6,7 +6,7 @@ The public names; everything else is for those who extend voxyray.
 """
 
 from voxyray.agent import Agent
-from voxyray.builtin import hang_up
+from voxyray.builtin import hang_up, transfer_to_agent, transfer_to_person
 from voxyray.caller import Caller
 from voxyray.context import CallContext
 from voxyray.errors import AgentError, ToolError, VoxyrayError
@@ -28,4 +28,6 @@ __all__ = [
     "__version__",
     "hang_up",
     "tool",
+    "transfer_to_agent",
+    "transfer_to_person",
 ]

@@ -13,6 +13,7 @@ import msgspec
 from voxyray.caller import is_language
 from voxyray.errors import FrameError, ToolError
 from voxyray.frames import Language, OutboundFrame, Play, SendDigits
+from voxyray.messengers import Message
 from voxyray.stores import Store
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class CallContext:
     key: the idempotency key of this run, the same when it is repeated; agent: its name; agents: the
     other agents; zone: the agent's time zone; clock: gives epoch seconds. actions: frames the tool
     asked for, sent by the call after the tool returned, in order; a tool that failed sends none.
+    delivery: sends messages.
     """
 
     id: str
@@ -37,6 +39,7 @@ class CallContext:
     zone: tzinfo = UTC
     clock: Callable[[], float] = field(default=time.time, repr=False)
     actions: list[OutboundFrame] = field(default_factory=list)
+    delivery: Delivery | None = None
 
     def now(self) -> datetime:
         """Give the time of day where the agent is."""
@@ -73,6 +76,44 @@ class CallContext:
         self._record(
             {"type": "language", "ttsLanguage": tag, "transcriptionLanguage": understood}, Language
         )
+
+    async def send_sms(self, to: str, text: str, *, part: str = "") -> str:
+        """Have a text message sent behind the talk, once for this run, and give its outbox id.
+
+        part: tells several messages of one run apart.
+
+        Raises:
+            ToolError: it cannot be sent: no number, opted out, too long.
+        """
+        return await self._accept(Message(kind="sms", to=to, body=text, key=self._part(part)))
+
+    async def send_email(
+        self, to: str, subject: str, text: str, *, from_name: str = "", part: str = ""
+    ) -> str:
+        """Have an e-mail sent behind the talk, once for this run, and give its outbox id.
+
+        Raises:
+            ToolError: it cannot be sent: no address, too long.
+        """
+        return await self._accept(
+            Message(
+                kind="email",
+                to=to,
+                subject=subject,
+                body=text,
+                from_name=from_name,
+                key=self._part(part),
+            )
+        )
+
+    def _part(self, part: str) -> str:
+        return f"{self.key}:{part}" if part else self.key
+
+    async def _accept(self, message: Message) -> str:
+        if self.delivery is None or not self.key:
+            raise ToolError("messages are sent by write tools, and where a host delivers them")
+        sent = msgspec.structs.replace(message, call=self.id, agent=self.agent)
+        return await self.delivery.accept(sent)
 
     def _record(self, fields: dict[str, Any], kind: type[OutboundFrame]) -> None:
         try:

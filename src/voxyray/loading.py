@@ -6,13 +6,17 @@ A folder holds `agent.toml`, `prompt.md`, and if wanted `tools.py` (its `tools` 
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
+import re
 import sys
 import tomllib
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Final
 
 import msgspec
 
@@ -20,6 +24,9 @@ from voxyray.agent import Agent
 from voxyray.errors import AgentError, VoxyrayError
 from voxyray.policy import Key, Policy
 from voxyray.tool import Tool
+
+
+_ROOT = "voxyray_agents"
 
 
 class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,24 +50,20 @@ def load_folder(folder: Path) -> Agent:
         AgentError: a file is missing or wrong; the message names it.
     """
     folder = folder.resolve()
-    file = folder / "agent.toml"
-    try:
-        definition = msgspec.convert(tomllib.loads(_read(file)), Definition)
-    except tomllib.TOMLDecodeError as error:
-        raise AgentError(f"{file}: {error}") from error
-    except msgspec.ValidationError as error:
-        raise AgentError(f"{file}: {error}") from error
-    except AgentError as error:
-        raise error if str(file) in str(error) else AgentError(f"{file}: {error}") from error
+    definition = _read_definition(folder / "agent.toml")
+    instructions = _read(folder / "prompt.md")
+    if not instructions.strip():
+        raise AgentError(f"{folder / 'prompt.md'} is empty: write the agent's instructions there")
+    tools = _load_tools(folder)
     offline = next((p for n in ("offline.py", "offline.toml") if (p := folder / n).exists()), None)
     try:
         return Agent(
             name=folder.name,
             title=definition.title,
             description=definition.description,
-            instructions=_read(folder / "prompt.md"),
+            instructions=instructions,
             greeting=definition.greeting,
-            tools=_load_tools(folder),
+            tools=tools,
             keypad=definition.keypad,
             relay=dict(definition.relay),
             languages=definition.languages,
@@ -69,10 +72,45 @@ def load_folder(folder: Path) -> Agent:
             model=definition.model,
             offline=offline,
         )
-    except VoxyrayError as error:
-        if str(folder) in str(error):
-            raise
-        raise AgentError(f"{folder}: {error}") from error
+    except AgentError as error:
+        message = str(error).removeprefix(f"agent {folder.name}: ")
+        file = _FILES.get(re.split(r"\W", message)[0], "agent.toml")
+        raise AgentError(f"{folder / file}: {message}") from error
+
+
+# Where an agent's fields come from, if not from agent.toml.
+_FILES: Final = {"name": "", "instructions": "prompt.md", "tools": "tools.py"}
+
+
+def _read_definition(file: Path) -> Definition:
+    try:
+        raw = tomllib.loads(_read(file))
+        keypad = raw.get("keypad")
+        for key, action in keypad.items() if isinstance(keypad, dict) else ():
+            try:
+                msgspec.convert(action, Key)
+            except (AgentError, msgspec.ValidationError) as error:
+                raise AgentError(
+                    f"{file}: keypad, key {key}: {error}{_hint(error, Key)}"
+                ) from error
+        return msgspec.convert(raw, Definition)
+    except tomllib.TOMLDecodeError as error:
+        raise AgentError(f"{file}: {error}") from error
+    except msgspec.ValidationError as error:
+        kind = Policy if "at `$.policy" in str(error) else Definition
+        raise AgentError(f"{file}: {error}{_hint(error, kind)}") from error
+    except AgentError as error:
+        raise error if str(file) in str(error) else AgentError(f"{file}: {error}") from error
+
+
+def _hint(error: Exception, kind: type[msgspec.Struct]) -> str:
+    """Give what an unknown field may have been meant to be."""
+    unknown = re.search("unknown field `(.*?)`", str(error))
+    if unknown is None:
+        return ""
+    near = difflib.get_close_matches(unknown[1], kind.__struct_fields__, 1)
+    names = ", ".join(kind.__struct_fields__)
+    return f"; did you mean {near[0]}?" if near else f"; there are {names}"
 
 
 def load_agents(reference: str | None, folder: Path = Path("agents")) -> list[Agent]:
@@ -96,11 +134,31 @@ def load_agents(reference: str | None, folder: Path = Path("agents")) -> list[Ag
         sys.path.insert(0, "")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise AgentError(f"{reference}: {error}") from error
+    except AttributeError as error:
+        raise AgentError(f"{reference}: {error}{_agents_of(module)}") from error
+    except (Exception, SystemExit) as error:
+        raise AgentError(f"{reference}: {_failure(error)}") from error
     if not isinstance(found, Agent):
-        raise AgentError(f"{reference} is {type(found).__name__}, not a voxyray.Agent")
+        kind = type(found).__name__
+        raise AgentError(f"{reference} is {kind}, not a voxyray.Agent{_agents_of(module)}")
     return [found]
+
+
+def _agents_of(module: str) -> str:
+    loaded = vars(sys.modules[module]) if module in sys.modules else {}
+    names = [name for name, value in loaded.items() if isinstance(value, Agent)]
+    return f"; there is {', '.join(f'{module}:{name}' for name in names)}" if names else ""
+
+
+def _failure(error: BaseException, file: str = "") -> str:
+    """Name an exception, and the last line of the file that led to it."""
+    lines = [at.lineno for at in traceback.extract_tb(error.__traceback__) if at.filename == file]
+    where = f"line {lines[-1]}: " if lines else ""
+    return (
+        str(error)
+        if isinstance(error, VoxyrayError)
+        else (f"{where}{type(error).__name__}: {error}")
+    )
 
 
 def _load_all(folder: Path) -> list[Agent]:
@@ -112,7 +170,9 @@ def _load_all(folder: Path) -> list[Agent]:
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise AgentError(f"{file} is missing") from error
     except (OSError, UnicodeDecodeError) as error:
         raise AgentError(f"{file} cannot be read: {error}") from error
 
@@ -123,18 +183,22 @@ def _load_tools(folder: Path) -> Sequence[Tool]:
         return ()
     module = load_module(file)
     listed = getattr(module, "tools", None)
+    if isinstance(listed, list | tuple):
+        return listed
     if listed is not None:
-        return list(listed)
-    return [value for value in vars(module).values() if isinstance(value, Tool)]
+        raise AgentError(f"{file}: tools must be a list of tools, not {type(listed).__name__}")
+    found = [value for value in vars(module).values() if isinstance(value, Tool)]
+    return list(dict.fromkeys(found))  # one that goes by two names is still one
 
 
 def load_module(file: Path) -> ModuleType:
-    """Import a Python file of an agent's folder.
+    """Import a Python file of an agent's folder; it may import its neighbours relatively.
 
     Raises:
         AgentError: it cannot be imported; the cause is chained.
     """
-    name = f"voxyray_agents.{file.parent.name}.{file.stem}"
+    package = _package(file.parent)
+    name = f"{package}.{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise AgentError(f"{file} is not a Python file")
@@ -145,3 +209,16 @@ def load_module(file: Path) -> ModuleType:
     except Exception as error:
         raise AgentError(f"{file}: {type(error).__name__}: {error}") from error
     return module
+
+
+def _package(folder: Path) -> str:
+    """Make the package an agent's modules live in, apart from everything importable."""
+    sys.modules.setdefault(_ROOT, ModuleType(_ROOT)).__path__ = []
+    name = f"{_ROOT}.{folder.name}"
+    known = sys.modules.get(name)
+    if known is None or known.__path__ != [str(folder)]:
+        for stale in [each for each in sys.modules if each.startswith(f"{name}.")]:
+            del sys.modules[stale]  # of another folder with the same name
+        sys.modules[name] = ModuleType(name)
+        sys.modules[name].__path__ = [str(folder)]
+    return name

@@ -50,6 +50,8 @@ def command(
     With --say each line is said after the agent has finished; `!wait` cuts in after a few words,
     `#12` presses keys. Otherwise you type, or every line of standard input is said.
     """
+    import asyncio
+
     from voxyray.commands import hosting
     from voxyray.commands.callers import DEMO
     from voxyray.commands.simulated import Simulated, Wanted
@@ -62,4 +64,8 @@ def command(
         lines = DEMO
         from_ = from_ or f"+1555{secrets.randbelow(10**7):07d}"  # somebody new each time
     wanted = Wanted(agent, lines, url, from_ or _FROM, partials, as_json, pace)
-    raise SystemExit(hosting.run(Simulated(wanted).run()))
+    try:
+        code = hosting.run(Simulated(wanted).run())
+    except asyncio.CancelledError:  # Ctrl-C before there was a call to hang up
+        raise click.Abort from None
+    raise SystemExit(code)

@@ -63,13 +63,15 @@ def _print(listed: list[Listed]) -> None:
     if not listed:
         console.print("No calls yet. `voxyray call` places one.")
         return
-    table = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False)
+    if not console.is_terminal:
+        console.width = 160  # nobody looks: ids need not be cut off
+    table = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False, expand=True)
     for name in ("started", "agent", "caller"):
         table.add_column(name, no_wrap=True)
     table.add_column("turns", justify="right")
     table.add_column("length", justify="right", no_wrap=True)
     table.add_column("ended by", no_wrap=True)
-    table.add_column("call", overflow="ellipsis", no_wrap=True, style="cyan", min_width=12)
+    table.add_column("call", overflow="ellipsis", no_wrap=True, style="cyan", ratio=1)
     for each in listed:
         length = terminal.seconds(each.duration_ms) if each.duration_ms is not None else "-"
         table.add_row(

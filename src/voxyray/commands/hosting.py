@@ -39,7 +39,8 @@ def _why_not(host: str, port: int, error: OSError) -> str:
         return f"port {port} is in use; choose another with --port, or stop what listens there"
     if error.errno == errno.EACCES:
         return f"port {port} needs more rights than you have; choose one above 1023 with --port"
-    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+    # Names that cannot be resolved have negative numbers: errors of getaddrinfo.
+    if (error.errno or -1) < 0 or error.errno == errno.EADDRNOTAVAIL:
         return f"{host} is no address of this machine; use --host 127.0.0.1, or 0.0.0.0 for all"
     return f"cannot listen at {host} port {port}: {error}"
 

@@ -59,7 +59,8 @@ class Typing:
         elif character in _ERASE:
             self.text = self.text[:-1]
         elif character == _ERASE_WORD:
-            self.text = self.text.rstrip().rpartition(" ")[0]
+            kept = self.text.rstrip()
+            self.text = kept[: kept.rfind(" ") + 1]
         elif character == _ERASE_LINE:
             self.text = ""
         elif character.isprintable():

@@ -43,6 +43,7 @@ class LiveTalk:
         self._partial = ""
         self._keys = ""
         self._last_label = ""
+        self._cut = False
         self._live = Live(
             console=console,
             get_renderable=self._alive,
@@ -85,8 +86,7 @@ class LiveTalk:
             case record.Complained():
                 self._note(f"the carrier's error {event.code}: {event.text}", "red")
             case record.Closed():
-                self._waiting_since = None
-                self._finish_paragraph()
+                self._close()
 
     def _play(self, event: record.ClausePlayed) -> None:
         self._waiting_since = None
@@ -96,13 +96,20 @@ class LiveTalk:
         filler = event.text.strip() in self._fillers
         self._paragraph.append(event.heard.lstrip(), style="dim italic" if filler else "")
         self._played += event.heard
-        if event.fate == "interrupted":
+        self._cut = event.fate == "interrupted"
+        if self._cut:
             rest = event.text[len(event.heard) :].rstrip()
             self._pending = f"{rest} {self._pending.lstrip()}"
         else:
             self._strike(event.text[len(event.heard) :])
             if not self._live.is_started:
                 self._finish_paragraph()
+
+    def _close(self) -> None:
+        self._waiting_since = None
+        if self._cut:  # hung up amid a sentence
+            self._strike(self._pending.rstrip())
+        self._finish_paragraph()
 
     def _take_pending(self, text: str) -> None:
         at = self._pending.find(text.strip())
@@ -118,7 +125,10 @@ class LiveTalk:
 
     def _strike(self, text: str) -> None:
         plain = not self._console.is_terminal
-        self._paragraph.append_text(drawing.unheard(text, plain=plain))
+        words = drawing.unheard(text, plain=plain)
+        if not self._paragraph.plain.strip():
+            words = words[len(words.plain) - len(words.plain.lstrip()) :]
+        self._paragraph.append_text(words)
 
     def _caller(self, event: record.CallerSaid) -> None:
         if not event.last:
@@ -163,11 +173,11 @@ class LiveTalk:
     # Printing
 
     def _finish_paragraph(self) -> None:
-        if self._paragraph.plain.strip():
-            label = "" if self._last_label == "agent" else "agent"
-            self._print(label, self._paragraph, "bold cyan")
+        words, self._paragraph = self._paragraph, Text()
+        words.rstrip()
+        if words:
+            self._print("" if self._last_label == "agent" else "agent", words, "bold cyan")
             self._last_label = "agent"
-        self._paragraph = Text()
 
     def _finish_keys(self) -> None:
         keys, self._keys = self._keys, ""
@@ -180,6 +190,8 @@ class LiveTalk:
         self._print("", Text(text, style=style))
 
     def _print(self, label: str, words: RenderableType, style: str = "") -> None:
+        if self._live.is_started:
+            self._live.refresh()  # or what is printed would stand there twice for a moment
         self._console.print(drawing.line(label, words, style))
         self._last_label = label
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -13,7 +13,12 @@ from voxyray.twin import CallRecord, Ending
 from voxyray.waterfall import TurnView
 
 # Hand-over reasons of ours that mean the agent could not do its work.
-_TROUBLE = ("model-failure", "application-failure")
+_TROUBLE: Final = ("model-failure", "application-failure")
+
+_REFUSED: Final = (
+    "the server refuses our signature (403): TWILIO_AUTH_TOKEN and VOXYRAY_PUBLIC_URL must be the "
+    "same here as there"
+)
 
 
 def turn(view: TurnView) -> dict[str, Any]:
@@ -72,12 +77,9 @@ def ending(end: Ending | None) -> dict[str, Any] | None:
 
 def problems(record: CallRecord, *, left: int = 0, trouble: str = "") -> list[str]:
     """Say what was not well about a simulated call; empty if it ended well."""
-    found = [f"error {fault.code}: {fault.text}" for fault in record.errors]
     if any(post.status == 403 for post in record.posts):
-        found.append(
-            "the server refuses our signature: TWILIO_AUTH_TOKEN and VOXYRAY_PUBLIC_URL must be "
-            "the same here as there"
-        )
+        return [_REFUSED]
+    found = [f"error {fault.code}: {fault.text}" for fault in record.errors]
     end = record.ending
     if end is None and not found:
         found.append("the call was not connected")
@@ -86,7 +88,7 @@ def problems(record: CallRecord, *, left: int = 0, trouble: str = "") -> list[st
         found.append(f"the agent gave up: {reason}")
     if trouble:
         found.append(trouble)
-    if left:
+    if left and end is not None:
         lines = "line was" if left == 1 else "lines were"
         found.append(f"{left} {lines} not said: the call was over before")
     return found

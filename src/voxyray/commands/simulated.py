@@ -208,6 +208,7 @@ class Simulated:
                 for view in views:
                     for tool in view.tools:
                         console.print(drawing.line("tool", drawing.tool(tool), "magenta"))
+                console.print()
             console.rule("[bold]where the time went[/]", style="dim")
             console.print()
             console.print(drawing.waterfall(views, console))

@@ -73,4 +73,4 @@ def seconds(ms: float) -> str:
 
 def local_time(at_s: float) -> str:
     """Write a moment in the machine's own time zone; at_s is epoch seconds."""
-    return datetime.fromtimestamp(at_s).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(at_s).astimezone().strftime("%Y-%m-%d %H:%M")

@@ -54,7 +54,7 @@ class Line(Protocol):
         """Wait until a slow reader has caught up."""
         ...
 
-    def close(self) -> None:
+    def close(self) -> object:
         """Close the socket soon."""
         ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
@@ -20,7 +20,7 @@ from voxyray.service import Service
 _log = logging.getLogger(__name__)
 
 _SERVICE: Final = web.AppKey("service", Service)
-_SOCKETS: Final = web.AppKey("sockets", set[web.WebSocketResponse])
+_LINES: Final[web.AppKey[set[SocketLine]]] = web.AppKey("lines", set)
 # Under every load balancer's idle time-out, and often enough to notice a dead peer.
 _HEARTBEAT_S: Final = 25.0
 # Far above what `frames.decode` reads: a frame that is merely too long must not end a call.
@@ -36,7 +36,7 @@ def application(service: Service) -> web.Application:
     """Give the aiohttp application; closing it closes the service."""
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app[_SERVICE] = service
-    app[_SOCKETS] = set()
+    app[_LINES] = set()
     prefix = urlsplit(service.settings.base_url).path
     for base in {"", prefix}:  # proxies strip the public URL's path, or do not
         app.router.add_get(f"{base}/{{path:relay}}", _relay)
@@ -45,16 +45,15 @@ def application(service: Service) -> web.Application:
     async def close(_: web.Application) -> None:
         await service.close()
 
-    app.on_shutdown.append(_close_sockets)
+    app.on_shutdown.append(_close_lines)
     app.on_cleanup.append(close)
     return app
 
 
-async def _close_sockets(app: web.Application) -> None:
+async def _close_lines(app: web.Application) -> None:
     """End what is still talking: aiohttp would wait a minute for the callers to hang up."""
-    sockets = app[_SOCKETS]
-    closing = [socket.close(code=WSCloseCode.GOING_AWAY) for socket in sockets]
-    await asyncio.gather(*closing, return_exceptions=True)
+    lines = app[_LINES]
+    await asyncio.gather(*[line.close(WSCloseCode.GOING_AWAY) for line in lines])
 
 
 async def _http(request: web.Request) -> web.Response:
@@ -93,12 +92,13 @@ async def _relay(request: web.Request) -> web.StreamResponse:
         _log.warning("handshake refused: %s", refusal)
         return web.Response(status=refusal.status, text=f"{refusal}\n")
     await socket.prepare(request)
-    sockets = request.app[_SOCKETS]
-    sockets.add(socket)
+    line = SocketLine(socket, request.transport)
+    lines = request.app[_LINES]
+    lines.add(line)
     try:
-        await _talk(service, socket, SocketLine(socket, request.transport))
+        await _talk(service, socket, line)
     finally:
-        sockets.discard(socket)
+        lines.discard(line)
     return socket
 
 
@@ -110,7 +110,7 @@ async def _talk(service: Service, socket: web.WebSocketResponse, line: SocketLin
     try:
         while (message := await socket.receive()).type in _DATA:
             runner.receive(_decode(message))
-        code = _close_code(socket, message)
+        code = line.closed_with or _close_code(socket, message)
     finally:
         line.closed = True
         runner.receive(Closed(code))
@@ -147,15 +147,19 @@ def _decode(message: WSMessage) -> frames.InboundFrame:
 
 
 class SocketLine:
-    """Writes straight to the socket; only a slow reader makes it queue."""
+    """Writes straight to the socket; only a slow reader makes it queue.
+
+    closed_with: the code, if it was us who closed it.
+    """
 
     def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport | None) -> None:
         self._socket = socket
         self._transport = transport
         self._unsent: deque[bytes] = deque()
         self._sender: asyncio.Task[None] | None = None
-        self._closer: asyncio.Task[Any] | None = None
+        self._closer: asyncio.Task[bool] | None = None
         self.closed = False
+        self.closed_with: int | None = None
 
     def send(self, data: bytes) -> None:
         """Send a text frame at once, or queue it behind a slow reader; never raises."""
@@ -179,9 +183,12 @@ class SocketLine:
         if self._sender is not None and not self._sender.done():
             await asyncio.shield(self._sender)  # whoever waits may be cancelled, the frames not
 
-    def close(self) -> None:
+    def close(self, code: int = WSCloseCode.OK) -> asyncio.Task[bool]:
         """Close the socket soon."""
-        self._closer = asyncio.get_running_loop().create_task(self._socket.close())
+        if self._closer is None:
+            self.closed_with = code
+            self._closer = asyncio.get_running_loop().create_task(self._socket.close(code=code))
+        return self._closer
 
     def _is_behind(self) -> bool:
         transport = self._transport

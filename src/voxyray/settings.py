@@ -13,11 +13,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from voxyray.errors import SettingsError
+from voxyray.carriers import twiml
+from voxyray.errors import SettingsError, TwimlError
 
 DEFAULT_PORT: Final = 8080
 DEFAULT_MODEL: Final = "openai:gpt-5.4-mini"
 OFFLINE: Final = "offline"
+_LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_MOST_DAYS: Final = 36_500  # what expires beyond the year 9999 no store takes
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _YES: Final = {
     "1": True,
@@ -94,13 +97,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     smtp_password: str = ""
 
     def __post_init__(self) -> None:
-        url = urlsplit(self.public_url)
-        if url.scheme not in ("https", "http") or not url.hostname or url.query or url.fragment:
+        if not _is_origin(self.public_url):
             raise SettingsError(
-                f"VOXYRAY_PUBLIC_URL is {self.public_url!r}; it must be the origin the carrier "
-                "calls, such as https://voice.example.com"
+                f"VOXYRAY_PUBLIC_URL is {_shown(self.public_url)}; it must be the address the "
+                "carrier calls, such as https://voice.example.com, without user, query and fragment"
             )
-        if url.scheme == "http" and not self.is_local:
+        if urlsplit(self.public_url).scheme == "http" and not self.is_local:
             raise SettingsError(
                 f"VOXYRAY_PUBLIC_URL is {self.public_url!r}; carriers need https:// "
                 "(http:// is for this machine only)"
@@ -115,15 +117,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 "TWILIO_AUTH_TOKEN is not set, so no request could be told from a forged one: "
                 "copy it from the first page of the Twilio console"
             )
-        if self.retention_days < 1:
-            raise SettingsError(f"VOXYRAY_RETENTION_DAYS is {self.retention_days}; at least 1")
+        if not 1 <= self.retention_days <= _MOST_DAYS:
+            raise SettingsError(
+                f"VOXYRAY_RETENTION_DAYS is {self.retention_days}; write 1 to {_MOST_DAYS} days"
+            )
+        if self.log_level not in _LOG_LEVELS:
+            raise SettingsError(
+                f"VOXYRAY_LOG_LEVEL is {self.log_level[:60]!r}; write {', '.join(_LOG_LEVELS)}"
+            )
+        if self.handoff_to:
+            # A wrong one would otherwise show when the first caller wants a person.
+            try:
+                twiml.dial(self.handoff_to)
+            except TwimlError as error:
+                raise SettingsError(f"VOXYRAY_HANDOFF_TO: {error}") from error
 
     def __repr__(self) -> str:
-        shown = {
-            name: "***" if name in _SECRETS and getattr(self, name) else getattr(self, name)
-            for name in self.__struct_fields__
-        }
-        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+        shown = (f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"Settings({', '.join(shown)})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:  # msgspec's own would show secrets
+        values = [(name, getattr(self, name)) for name in self.__struct_fields__]
+        return [(name, "***" if name in _SECRETS and value else value) for name, value in values]
 
     @property
     def is_local(self) -> bool:
@@ -133,7 +148,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def base_url(self) -> str:
         """The public URL without a trailing slash."""
-        return self.public_url.rstrip("/")
+        scheme, _, rest = self.public_url.rstrip("/").partition("://")
+        return f"{scheme.lower()}://{rest}"
 
     @property
     def relay_url(self) -> str:
@@ -165,10 +181,10 @@ def load_settings(
         SettingsError: an unknown or unusable setting; the message names it and the fix.
     """
     environ = os.environ if environ is None else environ
-    values = _from_file(file)
+    values = {name: _tidy(name, value) for name, value in _from_file(file).items()}
     for name, variable in VARIABLES.items():
         if environ.get(variable, "").strip():
-            values[name] = _from_text(name, variable, environ[variable].strip())
+            values[name] = _from_text(name, variable, _tidy(name, environ[variable]))
     values.update({name: value for name, value in overrides.items() if value is not None})
     for name in values:
         if name not in VARIABLES:
@@ -195,13 +211,36 @@ def _from_file(file: Path) -> dict[str, Any]:
 def _from_text(name: str, variable: str, text: str) -> Any:
     if name == "accept_unsigned":
         if text.lower() not in _YES:
-            raise SettingsError(f"{variable} is {text!r}; write true or false")
+            raise SettingsError(f"{variable} is {text[:60]!r}; write true or false")
         return _YES[text.lower()]
     if name == "retention_days":
-        if not text.isdigit():
-            raise SettingsError(f"{variable} is {text!r}; write a number of days")
+        if not (text.isdecimal() and len(text) < 10):
+            raise SettingsError(f"{variable} is {text[:60]!r}; write a number of days")
         return int(text)
     return text
+
+
+def _tidy(name: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return value.strip().upper() if name == "log_level" else value.strip()
+
+
+def _is_origin(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        _ = url.port  # raises beyond 65535
+    except ValueError:
+        return False
+    plain = not (url.query or url.fragment or url.username or url.password)
+    blank = any(each.isspace() for each in text)
+    return url.scheme in ("https", "http") and bool(url.hostname) and plain and not blank
+
+
+def _shown(url: str) -> str:
+    """Quote a URL without what may be a password."""
+    _, at, rest = url.rpartition("@")
+    return repr(("***@" if at else "") + rest[:100])
 
 
 def _nearest(name: str) -> str:
@@ -220,11 +259,27 @@ def with_development_token(settings: Settings, file: Path = Path("var/auth-token
     if settings.auth_tokens or settings.accept_unsigned:
         return settings
     try:
-        if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.touch(mode=0o600)
-            file.write_text(secrets.token_hex(16), encoding="ascii")
-        token = file.read_text(encoding="ascii").strip()
+        token = _kept_token(file)
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"no development token: {error}; set TWILIO_AUTH_TOKEN") from error
     return msgspec.structs.replace(settings, twilio_auth_token=token)
+
+
+def _kept_token(file: Path) -> str:
+    """Read the token; make it if there is none, so that others see it whole or not at all."""
+    if file.exists():
+        if token := file.read_text(encoding="ascii").strip():
+            return token
+        file.unlink(missing_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    token = secrets.token_hex(16)
+    draft = file.with_name(f"{file.name}.{token[:8]}")
+    try:
+        draft.touch(mode=0o600)
+        draft.write_text(token, encoding="ascii")
+        file.hardlink_to(draft)
+    except FileExistsError:
+        return file.read_text(encoding="ascii").strip()  # another process was first
+    finally:
+        draft.unlink(missing_ok=True)
+    return token

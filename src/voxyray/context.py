@@ -17,7 +17,9 @@ from voxyray.messengers import Message
 from voxyray.stores import Store
 
 if TYPE_CHECKING:
-    from voxyray.agent import Listing  # stands above this module; only its name is needed
+    # These stand above this module; only their names are needed.
+    from voxyray.agent import Listing
+    from voxyray.messengers.delivery import Delivery
 
 
 @dataclass(frozen=True, eq=False)

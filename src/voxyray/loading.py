@@ -25,7 +25,6 @@ from voxyray.errors import AgentError, VoxyrayError
 from voxyray.policy import Key, Policy
 from voxyray.tool import Tool
 
-
 _ROOT = "voxyray_agents"
 
 

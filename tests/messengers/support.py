@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from voxyray.messengers.outbox import OutboxMessenger
 from voxyray.messengers.sendgrid import SendGridMessenger
 from voxyray.messengers.smtp import SmtpMessenger
 from voxyray.messengers.twilio import TwilioMessenger
+from voxyray.stores import Item, Update, Write
+from voxyray.stores.sqlite import SqliteStore
 from voxyray.twin.mail import Mail, MailServer, MailTrouble
 from voxyray.twin.messages import Providers, Trouble
 
@@ -111,12 +114,67 @@ def http_messenger(name: str, providers: Providers, limits: Limits = PATIENT) ->
     return OutboxMessenger()
 
 
+BEGAN = 1_750_000_000.0
+
+
+def clock() -> Callable[[], float]:
+    """Give a wall clock that goes with the running (virtual) loop, from any thread."""
+    loop = asyncio.get_running_loop()
+    return lambda: BEGAN + loop.time()
+
+
+class Held:
+    """A SQLite store on a virtual clock: its work is in threads that hold the clock still."""
+
+    def __init__(self, path: Path) -> None:
+        self._store = SqliteStore.open(path, clock())
+
+    async def _held(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(None, asyncio.run, _begun(work))
+
+    async def get(self, pk: str, sk: str) -> Item | None:
+        item: Item | None = await self._held(lambda: self._store.get(pk, sk))
+        return item
+
+    async def query(
+        self,
+        pk: str,
+        prefix: str = "",
+        *,
+        after: str = "",
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> list[Item]:
+        items: list[Item] = await self._held(
+            lambda: self._store.query(pk, prefix, after=after, limit=limit, reverse=reverse)
+        )
+        return items
+
+    async def write(self, *writes: Write) -> None:
+        await self._held(lambda: self._store.write(*writes))
+
+    async def update(self, update: Update) -> Item:
+        item: Item = await self._held(lambda: self._store.update(update))
+        return item
+
+    async def append(self, items: Sequence[Item]) -> None:
+        await self._held(lambda: self._store.append(items))
+
+    async def close(self) -> None:
+        await self._held(self._store.close)
+
+
+async def _begun(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    return await work()
+
+
 @dataclass
 class Fake:
     """A messenger that goes through outcomes: an id suffix, an error, or an awaitable to make."""
 
     outcomes: list[Any] = field(default_factory=list)
     name: str = "fake"
+    ids: str = "SM"
     sent: list[Message] = field(default_factory=list)
     at: list[float] = field(default_factory=list)
     running: int = 0
@@ -126,6 +184,7 @@ class Fake:
 
     async def send(self, message: Message) -> str:
         self.sent.append(message)
+        number = len(self.sent)
         self.at.append(asyncio.get_running_loop().time())
         self.running += 1
         self.most = max(self.most, self.running)
@@ -136,7 +195,7 @@ class Fake:
                 raise outcome
             if callable(outcome):
                 await outcome()
-            return f"SM{len(self.sent)}" if outcome is None or callable(outcome) else str(outcome)
+            return f"{self.ids}{number}" if outcome is None or callable(outcome) else str(outcome)
         finally:
             self.running -= 1
 

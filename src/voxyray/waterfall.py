@@ -18,9 +18,7 @@ from voxyray.journal import Entry
 from voxyray.models import Usage
 from voxyray.transcript import CutBy, Spoken, ToolView, rebuild, tool_views
 
-PartKind: TypeAlias = Literal[
-    "voxyray", "model", "failure", "tools", "held", "carrier", "server"
-]
+PartKind: TypeAlias = Literal["voxyray", "model", "failure", "tools", "held", "carrier", "server"]
 
 _BEFORE: Final = "voxyray, before the model"
 _BETWEEN: Final = "voxyray, between rounds"

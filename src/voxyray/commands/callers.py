@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from typing import Final, Literal
 
 import msgspec
@@ -64,14 +64,6 @@ class Patient:
         self.left = 0
         self._lines = lines
         self._pace = pace
-
-    @classmethod
-    def of(cls, lines: Sequence[str], *, pace: float = 1.0) -> Patient:
-        """Make one of a list of lines."""
-        queue = Lines()
-        for line in (*lines, None):
-            queue.put_nowait(line)
-        return cls(queue, pace=pace)
 
     async def __call__(self, phone: Phone) -> None:
         """Be the caller, to the end of the lines."""

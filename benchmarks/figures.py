@@ -12,6 +12,9 @@ Kind: TypeAlias = Literal["talk", "storm", "events", "barge-in", "idle"]
 
 AUTH_TOKEN: Final = "benchmark"  # of a carrier that is simulated
 
+# What other processes may use of a core before a measurement is in doubt.
+DISTURBED_PERCENT: Final = 10.0
+
 # A percentile of fewer samples than this says nothing.
 _SAMPLES_FOR_P95: Final = 20
 _SAMPLES_FOR_P99: Final = 100
@@ -108,7 +111,10 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """Everything that was measured: medians over the runs."""
+    """Everything that was measured.
+
+    scenarios: medians over the runs; every: each scenario's runs one by one.
+    """
 
     machine: Machine
     workload: Workload
@@ -116,6 +122,7 @@ class Report(msgspec.Struct, frozen=True):
     boot_ms: float
     import_ms: float
     scenarios: tuple[Figures, ...]
+    every: tuple[tuple[Figures, ...], ...] = ()
 
 
 def spread(values_ms: Sequence[float]) -> Spread:

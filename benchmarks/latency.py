@@ -29,6 +29,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from benchmarks.figures import (
     AUTH_TOKEN,
+    DISTURBED_PERCENT,
     Figures,
     Kind,
     Machine,
@@ -60,6 +61,7 @@ class Plan(msgspec.Struct, frozen=True):
     scenarios: tuple[Scenario, ...]
     workload: Workload
     runs: int
+    tries: int
     imports: int
     server_core: int
     other_cores: tuple[int, ...]
@@ -131,7 +133,15 @@ class Bench:
         self._progress = progress
 
     def run(self, scenario: Scenario, bar: TaskID) -> _Run:
-        """Measure one scenario."""
+        """Measure one scenario; where others disturb it, try again and keep the quietest."""
+        tried: list[_Run] = []
+        for _ in range(self._plan.tries):
+            tried.append(self._try(scenario, bar))
+            if tried[-1].figures.foreign_percent <= DISTURBED_PERCENT:
+                break
+        return min(tried, key=lambda run: run.figures.foreign_percent)
+
+    def _try(self, scenario: Scenario, bar: TaskID) -> _Run:
         plan = self._plan
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="voxyray-bench-"))
@@ -173,7 +183,7 @@ class Bench:
                 said = msgspec.json.decode(line)
                 if "kind" in said:
                     return msgspec.convert(said, Figures)
-                self._progress.update(bar, completed=said["done"])
+                self._progress.update(bar, completed=said["done"], refresh=True)
                 if time.monotonic() > deadline:
                     break
         raise Failed(f"the generator gave no figures of {task.scenario.title}")
@@ -209,8 +219,10 @@ def measure(plan: Plan, console: Console) -> Report:
                 bar = progress.add_task(title, total=1, result="")
                 progress.refresh()
                 done.append(bench.run(scenario, bar))
-                progress.update(bar, completed=1, result=_headline(done[-1].figures))
-                progress.refresh()
+                headline = _headline(done[-1].figures)
+                progress.update(bar, completed=1, result=headline, refresh=True)
+                if not console.is_terminal:  # where bars are drawn only at the end
+                    console.print(f"{title}: {headline}")
     return Report(
         machine=_machine(plan, load_before),
         workload=plan.workload,
@@ -218,6 +230,7 @@ def measure(plan: Plan, console: Console) -> Report:
         boot_ms=round(statistics.median(run.boot_ms for done in runs for run in done), 1),
         import_ms=round(statistics.median(imports), 1),
         scenarios=tuple(median([run.figures for run in done]) for done in runs),
+        every=tuple(tuple(run.figures for run in done) for done in runs),
     )
 
 
@@ -241,7 +254,7 @@ def _machine(plan: Plan, load_before: float) -> Machine:
         python=platform.python_version(),
         system=f"{platform.system()} {platform.release()}",
         processor=names[0] if names else platform.machine(),
-        cores=len(os.sched_getaffinity(0)),
+        cores=len({plan.server_core, *plan.other_cores}),
         server_core=plan.server_core,
         other_cores=plan.other_cores,
         packages={name: metadata.version(name) for name in _PACKAGES},
@@ -268,6 +281,7 @@ def _quick_scenarios() -> tuple[Scenario, ...]:
 @click.option("--calls", type=click.IntRange(1), multiple=True, default=(1, 20, 100))
 @click.option("--seconds", type=click.FloatRange(1), default=15.0, help="Of each scenario.")
 @click.option("--runs", type=click.IntRange(1), default=1, help="Medians over so many.")
+@click.option("--tries", type=click.IntRange(1), default=3, help="While others use the machine.")
 @click.option("--only", type=click.Choice(["talk", "storm", "events", "barge-in", "idle"]))
 @click.option("--quick", is_flag=True, help="A few seconds; proves that it works, no more.")
 @click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path))
@@ -275,6 +289,7 @@ def main(
     calls: tuple[int, ...],
     seconds: float,
     runs: int,
+    tries: int,
     only: str | None,
     quick: bool,
     file: Path | None,
@@ -284,13 +299,16 @@ def main(
         raise Failed("this needs Linux: it pins processes to cores and reads /proc")
     cores = sorted(os.sched_getaffinity(0))
     scenarios = _quick_scenarios() if quick else _scenarios(sorted(calls), seconds)
+    other_cores = tuple(cores[1:] or cores)
+    os.sched_setaffinity(0, other_cores)  # drawing progress must not take time from the server
     plan = Plan(
         scenarios=tuple(each for each in scenarios if only in (None, each.kind)),
         workload=_QUICK if quick else Workload(),
         runs=runs,
+        tries=1 if quick else tries,
         imports=1 if quick else 5,
         server_core=cores[0],
-        other_cores=tuple(cores[1:] or cores),
+        other_cores=other_cores,
     )
     console = Console(width=max(Console().width, 110))
     report = measure(plan, console)

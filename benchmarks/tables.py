@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.figures import Figures, Report
+from benchmarks.figures import DISTURBED_PERCENT, Figures, Report
 
 _Column: TypeAlias = tuple[str, Callable[[Figures], str]]
 # Beyond this the instruments themselves are what is measured.
@@ -94,7 +94,7 @@ def doubts(report: Report) -> list[str]:
             found.append(f"{name}: generator and mock model used {used:.0f} % of their core")
         if max(row.late.p50 or 0, row.model_late.p50 or 0) > _LATE_MS:
             found.append(f"{name}: the instruments' timers fired late")
-        if row.foreign_percent > 10:
+        if row.foreign_percent > DISTURBED_PERCENT:
             found.append(f"{name}: other processes used {row.foreign_percent:.0f} % of a core")
     return found
 

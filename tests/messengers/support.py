@@ -54,11 +54,17 @@ MAIL = {
 
 
 def sms(body: str = "See you at nine.", **changes: Any) -> Message:
-    return Message(**{"kind": "sms", "to": ADA, "body": body, "key": body, **changes})
+    return Message(**{"kind": "sms", "to": ADA, "body": body, "key": body[:99], **changes})
 
 
 def mail(body: str = "See you at nine.", **changes: Any) -> Message:
-    values = {"kind": "email", "to": ADA_MAIL, "body": body, "key": body, "subject": "Your tour"}
+    values = {
+        "kind": "email",
+        "to": ADA_MAIL,
+        "body": body,
+        "key": body[:99],
+        "subject": "Your tour",
+    }
     return Message(**{**values, **changes})
 
 

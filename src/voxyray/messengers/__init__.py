@@ -32,7 +32,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         # Objects end up in logs; what people are told must not.
-        return f"<Message {self.kind} to {masked(self.to)}>"
+        return f"<Message {self.kind} to {masked(str(self.to))}>"
 
 
 class Messenger(Protocol):

@@ -110,6 +110,7 @@ class Records:
         self._store = store
         self._now = now
         self._days = retention_days
+        self._last_ms = 0
 
     # Accepting
 
@@ -120,7 +121,9 @@ class Records:
             MessageRefused: its key belongs to another message.
         """
         made_ms = self._ms()
-        place = Place(day(made_ms / 1000), f"{made_ms:015d}#{message_id(message.key)}")
+        # Of two in one millisecond the later one is still the newer one in the list.
+        self._last_ms = order_ms = max(made_ms, self._last_ms + 1)
+        place = Place(day(order_ms / 1000), f"{order_ms:015d}#{message_id(message.key)}")
         fields = msgspec.structs.asdict(message)
         state = {"status": "accepted", "created_at_ms": made_ms, "updated_at_ms": made_ms}
         marker = {"kind": message.kind, "to": message.to}

@@ -121,7 +121,7 @@ def load_agents(reference: str | None, folder: Path = Path("agents")) -> list[Ag
     if reference is None:
         return _load_all(folder)
     path = Path(reference)
-    if path.is_dir():
+    if reference and path.is_dir():
         return [load_folder(path)] if (path / "agent.toml").exists() else _load_all(path)
     module, _, attribute = reference.partition(":")
     if not attribute or not module.replace(".", "").isidentifier():
@@ -150,14 +150,16 @@ def _agents_of(module: str) -> str:
 
 
 def _failure(error: BaseException, file: str = "") -> str:
-    """Name an exception, and the last line of the file that led to it."""
-    lines = [at.lineno for at in traceback.extract_tb(error.__traceback__) if at.filename == file]
-    where = f"line {lines[-1]}: " if lines else ""
-    return (
-        str(error)
-        if isinstance(error, VoxyrayError)
-        else (f"{where}{type(error).__name__}: {error}")
-    )
+    """Name an exception, and the last line (of that file) that led to it."""
+    if isinstance(error, VoxyrayError):
+        return str(error)
+    places = [
+        f"line {at.lineno}: " if file else f"{at.filename}, line {at.lineno}: "
+        for at in traceback.extract_tb(error.__traceback__)
+        if (at.filename == file if file else "importlib" not in at.filename)
+        and at.filename != __file__
+    ]
+    return f"{places[-1] if places else ''}{type(error).__name__}: {error}"
 
 
 def _load_all(folder: Path) -> list[Agent]:
@@ -205,8 +207,9 @@ def load_module(file: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise AgentError(f"{file}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        sys.modules.pop(name, None)
+        raise AgentError(f"{file}: {_failure(error, str(file))}") from error
     return module
 
 

@@ -6,7 +6,7 @@ import re
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voxyray.speech import SpeechFilter, speakable
@@ -35,6 +35,7 @@ def stream(deltas: list[str]) -> list[str]:
 
 
 class TestSplits:
+    @settings(max_examples=500)
     @given(split_texts())
     def test_the_speech_is_the_same_however_the_text_was_split(self, deltas: list[str]) -> None:
         text = "".join(deltas)
@@ -105,6 +106,10 @@ class TestLatency:
             (["hi", "\n", "#", "#", " Title"], ["hi", " ", "", "", "Title", ""]),
             (["5 ", "<", " 6"], ["5 ", "", "6", ""]),
             (["half [open"], ["half ", "open"]),
+            (["a", "😀", "b"], ["a", "", " b", ""]),
+            (["a ", " b", " ", " ", "c"], ["a ", "b", " ", "", "c", ""]),
+            (["go [to](http://" + "x" * 130, "yyy", " zzz)", "."],
+             ["go to", "", " zzz)", ".", ""]),
             (["<think>never closed"], ["", ""]),
             (["", "hi", ""], ["", "hi", "", ""]),
         ],
@@ -173,6 +178,7 @@ class TestMarks:
             ("👨\u200d👩\u200d👧\u200d👦 family 🇪🇸🏴\U000e0067\U000e007f", "family "),
             ("1️⃣ first, ❤️ ☎️ → ✓", "1 first, "),
             ("Hi👋there", "Hi there"),
+            ("Hi👨\u200d👩", "Hi"),
             # control characters
             ("\ufeffa\x00b\u200bc\u202ed\xade\x9bf\ud800", "abcdef"),
             ("tab\there\x0b", "tab here "),
@@ -210,6 +216,7 @@ class TestMarks:
             ("Tom <tom@example.com>", "Tom tom@example.com"),
             ("see <https://x.y>", "see https://x.y"),
             ("3 * 4 is 2*2*3, not **3**", "3 × 4 is 2 × 2 × 3, not 3"),
+            ("**2**3", "23"),
             ("2 *small* or 2 *3* eggs", "2 small or 2 3 eggs"),
             ("[more words than any stage note has, which are kept]",
              "more words than any stage note has, which are kept"),

@@ -140,6 +140,17 @@ class TestSharing:
         first.told = True
         assert desk.write(turn=2).key != first.key
 
+    def test_but_never_again_in_a_turn_that_did_it(self) -> None:
+        desk = Desk()
+        first = desk.write(turn=1)
+        desk.runs.settle(first, "done", "ok")
+        first.told = True
+        second = desk.write(turn=2)
+        desk.runs.settle(second, "done", "again")
+        second.told = True
+        run, start = desk.open(turn=1)
+        assert shares(run, start, first)
+
     def test_a_key_names_turn_tool_and_arguments(self) -> None:
         turn, name, digest = Desk().write(turn=3).key.split(":")
         assert (turn, name, len(digest)) == ("3", "book", 16)

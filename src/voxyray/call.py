@@ -23,7 +23,7 @@ from voxyray.asked import Asked
 from voxyray.deadlines import Deadlines
 from voxyray.events import Command, Event
 from voxyray.floor import Floor
-from voxyray.history import Cause, History, RunStatus, ToolRun, Turn
+from voxyray.history import Carried, Cause, History, RunStatus, ToolRun, Turn
 from voxyray.keypad import KEYS, Keypad
 from voxyray.models import Finish, ModelRequest, TextDelta, ToolCall, Usage
 from voxyray.notes import (
@@ -75,7 +75,8 @@ class Call:
     """One phone call, from `setup` to the socket's close.
 
     id: the carrier's call id. instructions and greeting: the agent's texts as rendered for this
-    caller. started_at: wall clock for the journal, epoch seconds.
+    caller. started_at: wall clock for the journal, epoch seconds. carried: from the call's session
+    before this one, if there was one.
     """
 
     def __init__(
@@ -86,15 +87,18 @@ class Call:
         instructions: str,
         greeting: str = "",
         started_at: float = 0.0,
+        carried: Carried | None = None,
     ) -> None:
         self.id = id_
         self.agent = agent
         self.policy = agent.policy
         self.greeting = greeting
-        self.history = History(instructions)
+        carried = carried or Carried(started_at=started_at)
+        self.history = History(instructions, carried.dialogue)
         self.phase: Phase = "new"
-        self.turn = Turn(0, "greeting", "", 0.0)
+        self.turn = Turn(carried.next_turn, "greeting", "", 0.0)
         self._started_at = started_at
+        self._before_s = started_at - carried.started_at  # in sessions before this one
         self._zero = 0.0
         self._now = 0.0
         self._seq = 0
@@ -144,16 +148,16 @@ class Call:
             self._note(frame)
             return
         self.phase = "open"
-        self._zero = self._now
+        self._zero = self._now - self._before_s
         self._note(journal.CallStarted(self._started_at, self.agent.name, self.greeting))
         self._note(frame)
         self._out.append(events.Warm())
         self._deadlines.arm("duration", self._now + self.policy.max_duration_s)
         if not self.greeting:
-            self._start_turn("greeting", GREET_NOTE, number=0)
+            self._start_turn("greeting", GREET_NOTE, number=self.turn.number)
             return
         # The carrier speaks the greeting by itself; we only know it as said.
-        self.turn = Turn(0, "greeting", "", self._now)
+        self.turn = Turn(self.turn.number, "greeting", "", self._now)
         self.history.turns.append(self.turn)
         self._note(journal.TurnStarted("greeting", ""))
         self.turn.reply.say(self.greeting, "fixed")
@@ -269,6 +273,11 @@ class Call:
         self.phase = "closed"
         self._deadlines.clear()
         self._note(journal.CallEnded(event.code, why))
+
+    def carry(self) -> Carried:
+        """Give what the call's next session needs to go on."""
+        started_at = self._started_at - self._before_s
+        return Carried(self.history.dialogue(), self.turn.number + 1, started_at)
 
     # Turns
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+import msgspec
+
 from voxyray.models import Message, ToolCall
 from voxyray.notes import STILL_RUNNING
 from voxyray.reply import CUT_MARK, Reply
@@ -75,22 +77,44 @@ class Turn:
         return [run for calls in self.calls for run in calls]
 
 
-class History:
-    """All turns of a call; instructions is the system message."""
+class Carried(msgspec.Struct, frozen=True):
+    """What a session of a call hands to the next one: when another agent takes over.
 
-    def __init__(self, instructions: str) -> None:
+    dialogue: what was said and heard, words only. next_turn: the number that its first turn has.
+    started_at: of the call, epoch seconds.
+    """
+
+    dialogue: tuple[Message, ...] = ()
+    next_turn: int = 0
+    started_at: float = 0.0
+
+
+class History:
+    """All turns of a session; instructions is the system message, carried what came before."""
+
+    def __init__(self, instructions: str, carried: tuple[Message, ...] = ()) -> None:
         self.instructions = instructions
+        self.carried = carried
         self.turns: list[Turn] = []
 
     def messages(self) -> tuple[Message, ...]:
         """Give the conversation for the next request."""
         messages = [Message("system", self.instructions)] if self.instructions else []
+        messages += self.carried
         for turn in self.turns:
             if turn.text:
                 _append_user(messages, turn.text)
             for round_, runs in enumerate(turn.calls):
                 _append_round(messages, _heard(turn, round_), runs)
         return tuple(messages)
+
+    def dialogue(self) -> tuple[Message, ...]:
+        """Give what was said and heard, without tools: another agent has others."""
+        return tuple(
+            Message(message.role, message.content)
+            for message in self.messages()
+            if message.role in ("user", "assistant") and message.content
+        )
 
     def untold(self) -> list[ToolRun]:
         """Finished write runs whose result no request has shown to the model."""

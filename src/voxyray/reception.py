@@ -11,15 +11,15 @@ proves nothing to somebody who has seen it once.
 from __future__ import annotations
 
 import hmac
-import json
 import logging
 import secrets
 import time
 import zoneinfo
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qsl
+from xml.etree.ElementTree import Element
 
 import msgspec
 
@@ -28,6 +28,16 @@ from voxyray.agent import Agent
 from voxyray.caller import Caller
 from voxyray.carriers import twilio, twiml
 from voxyray.errors import ConditionFailed, RequestRefused, StoreError
+from voxyray.handover import (
+    Handoff,
+    ending_verbs,
+    parse_target,
+    person_verbs,
+    read_handoff,
+    whisper_verbs,
+)
+from voxyray.history import Carried
+from voxyray.models import Message
 from voxyray.settings import Settings
 from voxyray.stores import Equals, Item, Missing, Put, Store, Update, keys
 from voxyray.tracebacks import traced
@@ -40,12 +50,9 @@ TOKEN_LIVES_S: Final = 120  # Twilio opens the socket 0.4-1.1 s after the webhoo
 SETUP_WITHIN_S: Final = 5.0
 
 _TROUBLE: Final = "I'm sorry, we can't take your call right now. Please try again in a few minutes."
-_CUT_OFF: Final = "I'm sorry, we were cut off. Please call again."
-_NOBODY: Final = "I'm sorry, nobody is free to talk right now. Please call again later. Goodbye."
-_CONNECTING: Final = "I'm connecting you to a colleague."
-
-# Reasons in our own hand-over data for which a person takes the call, if there is one.
-_FOR_A_PERSON: Final = frozenset({"live-agent-handoff", "model-failure", "application-failure"})
+_NOBODY_ANSWERED: Final = "I'm sorry, nobody answered. I'm still here. What can I do for you?"
+_TAKEN_OVER: Final = "[The caller was put through to you by {0}.]"
+_CAME_BACK: Final = "[The caller was to talk to a person, but nobody answered. They are back.]"
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -74,6 +81,7 @@ class Admission(msgspec.Struct, frozen=True):
     instructions: str
     greeting: str
     setup: frames.Setup
+    carried: Carried | None = None
 
 
 Form = dict[str, str]
@@ -98,9 +106,12 @@ class Reception:
         self._fallback = self.agents.get("default", agents[0])
         self._store = store
         self._now = now
+        self._person = parse_target(settings.handoff_to) if settings.handoff_to else None
         self._routes: dict[str, tuple[str, Callable[[Request], Awaitable[Response]]]] = {
             "/voice": ("POST", self._voice),
             "/relay-ended": ("POST", self._relay_ended),
+            "/after-dial": ("POST", self._after_dial),
+            "/whisper": ("POST", self._whisper),
             "/relay": ("GET", self._no_socket),
             "/healthz": ("GET", self._healthz),
         }
@@ -136,35 +147,31 @@ class Reception:
             agent = self.agents.get(caller.agent, self._fallback)
             head = await self._bind(call_id, agent, caller)
             agent = self.agents.get(str(head.get("agent")), agent)
-            return _xml(
-                twiml.relay(
-                    self.settings.relay_url,
-                    action=f"{self.settings.base_url}/relay-ended",
-                    attributes=agent.relay_attributes,
-                    languages=agent.languages,
-                    parameters={"token": head["token"]},
-                    greeting=head["greeting"],
-                )
-            )
+            return _xml(self._connect(agent, head))
         except RequestRefused:
             raise
         except Exception as error:  # noqa: BLE001 - an error status is a dead line to the caller
             _log.error("call %s cannot be taken: %s", call_id, traced(error))
             return _xml(twiml.say(_TROUBLE), twiml.hangup())
 
-    async def _bind(self, call_id: str, agent: Agent, caller: Caller) -> Item:
-        """Store what belongs to the call; the carrier's retry gets the same again.
+    def _connect(self, agent: Agent, head: Item) -> Element:
+        """Give the verb that connects the call to the relay."""
+        return twiml.relay(
+            self.settings.relay_url,
+            action=self._url("/relay-ended"),
+            attributes=agent.relay_attributes,
+            languages=agent.languages,
+            parameters={"token": head["token"]},
+            greeting=head["greeting"],
+        )
 
-        Raises:
-            RequestRefused: the call has been let in before: this is a replay.
-        """
+    def _binding(self, agent: Agent, caller: Caller) -> Item:
+        """Give what is bound to a call before its socket opens."""
         at = self._now()
         local = datetime.fromtimestamp(at, zoneinfo.ZoneInfo(agent.time_zone))
         others = [other.listing for other in self.agents.values() if other is not agent]
         texts = agent.render(caller, local, others)
-        head = {
-            "pk": keys.call(call_id),
-            "sk": keys.HEAD,
+        return {
             "status": "ringing",
             "agent": agent.name,
             "caller": caller.number,
@@ -174,14 +181,39 @@ class Reception:
             "token_until": int(at) + TOKEN_LIVES_S,
             "expires_at": self.expires_at(),
         }
+
+    async def _bind(self, call_id: str, agent: Agent, caller: Caller) -> Item:
+        """Store what belongs to the call; the carrier's retry gets the same again.
+
+        Raises:
+            RequestRefused: the call has been let in before: this is a replay.
+        """
+        pk = keys.call(call_id)
+        head = {"pk": pk, "sk": keys.HEAD, **self._binding(agent, caller)}
         try:
             await self._store.write(Put(head, Missing()))
         except ConditionFailed:
-            bound = await self._store.get(keys.call(call_id), keys.HEAD)
+            bound = await self._store.get(pk, keys.HEAD)
             if bound is None or bound.get("status") != "ringing":
                 raise RequestRefused("this call was answered before", 409) from None
             return bound
         return head
+
+    async def _rebind(self, head: Item, agent: Agent, note: str, greeting: str = "") -> Element:
+        """Bind a call that goes on to an agent, and give the verb that connects it again."""
+        caller = await Caller.load(self._store, str(head.get("caller", "")))
+        carried = _carried(head)
+        dialogue = (*carried.dialogue, Message("user", note))
+        binding = self._binding(agent, caller) | {
+            "carried": msgspec.json.encode(
+                msgspec.structs.replace(carried, dialogue=dialogue)
+            ).decode()
+        }
+        if greeting:
+            binding["greeting"] = greeting
+        when = Equals("status", "ended")
+        bound = await self._store.update(Update(head["pk"], keys.HEAD, set=binding, when=when))
+        return self._connect(agent, bound)
 
     async def _relay_ended(self, request: Request) -> Response:
         form = self._signed_form(request)
@@ -191,35 +223,88 @@ class Reception:
             raise RequestRefused(f"no SessionStatus we know: {status[:40]!r}", 400)
         if status == "failed":
             _log.warning("call %s: session failed: %s", call_id, form.get("ErrorCode", "")[:10])
+        handoff = read_handoff(form.get("HandoffData", ""))
+        head: Item = {"pk": keys.call(call_id), "agent": ""}
         try:
-            await self._store.update(
-                Update(
-                    keys.call(call_id),
-                    keys.HEAD,
-                    set={"status": "ended"},
-                    remove=("token",),
-                    when=Equals("sk", keys.HEAD),
-                )
-            )
+            head = await self._end_session(call_id, form.get("SessionId", ""), handoff)
+            return _xml(*await self._after(head, status, handoff))
         except ConditionFailed:
-            raise RequestRefused("no such call", 404) from None
+            raise RequestRefused("no such session", 404) from None
         except Exception as error:  # noqa: BLE001 - an error status is a dead line to the caller
-            _log.error("call %s: its end could not be stored: %s", call_id, traced(error))
-        return _xml(*self._after(status, form.get("HandoffData", "")))
+            _log.error("call %s: its end could not be handled: %s", call_id, traced(error))
+            return _xml(*ending_verbs(status, handoff))
 
-    def _after(self, status: str, handoff_data: str) -> list[Any]:
+    async def _end_session(self, call_id: str, session: str, handoff: Handoff) -> Item:
+        """Note that a session has ended: once, so that a replay cannot go on with the call."""
+        pk = keys.call(call_id)
+        head = await self._store.get(pk, keys.HEAD)
+        if head is None:
+            raise ConditionFailed("no such call")
+        sessions = list(head.get("ended_sessions", ()))
+        if head.get("status") == "ended" or session in sessions:
+            return head | {"repeated": True}
+        ended = {
+            "status": "ended",
+            "ended_sessions": [*sessions, session[:100]],
+            "summary": handoff.summary,
+            "reason": handoff.reason,
+        }
+        when = Equals("status", head["status"])
+        return await self._store.update(
+            Update(pk, keys.HEAD, set=ended, remove=("token",), when=when)
+        )
+
+    async def _after(self, head: Item, status: str, handoff: Handoff) -> list[Element]:
         """Tell the carrier what comes after the session."""
-        if status == "completed":
-            return []
-        reason = _reason(handoff_data)
-        to = self.settings.handoff_to
-        if to and (status == "failed" or reason in _FOR_A_PERSON):
-            return [twiml.say(_CONNECTING), twiml.dial(to), twiml.say(_NOBODY), twiml.hangup()]
-        if status == "failed":
-            return [twiml.say(_CUT_OFF), twiml.hangup()]
-        if reason == "live-agent-handoff":
-            return [twiml.say(_NOBODY), twiml.hangup()]
-        return [twiml.hangup()]
+        next_agent = self.agents.get(handoff.agent)
+        goes_on = status == "ended" and not head.get("repeated")
+        if goes_on and handoff.reason_code == "agent-transfer" and next_agent is not None:
+            before = self.agents.get(str(head.get("agent")), self._fallback).listing.title
+            return [await self._rebind(head, next_agent, _TAKEN_OVER.format(before))]
+        if self._person is not None and (status == "failed" or (goes_on and handoff.to_person)):
+            task = {"call": head["pk"].removeprefix("CALL#"), "caller": str(head.get("caller", ""))}
+            task |= {"reason": handoff.reason or handoff.reason_code, "summary": handoff.summary}
+            return person_verbs(
+                self._person,
+                self.settings.twilio_account_sid,
+                task,
+                action=self._url("/after-dial"),
+                whisper=self._url("/whisper") if handoff.summary else "",
+            )
+        return ending_verbs(status, handoff)
+
+    async def _after_dial(self, request: Request) -> Response:
+        """Take a caller back whom nobody answered."""
+        form = self._signed_form(request)
+        call_id = self._checked(form.get("CallSid", ""))
+        if form.get("DialCallStatus") == "completed":
+            return _xml(twiml.hangup())
+        ending = ending_verbs("ended", Handoff("live-agent-handoff"))
+        try:
+            head = await self._store.get(keys.call(call_id), keys.HEAD)
+            agent = self.agents.get(str(head.get("agent"))) if head else None
+            if head is None or agent is None or "carried" not in head:
+                return _xml(*ending)
+            return _xml(await self._rebind(head, agent, _CAME_BACK, _NOBODY_ANSWERED))
+        except ConditionFailed:
+            raise RequestRefused("the call has gone on already", 409) from None
+        except Exception as error:  # noqa: BLE001 - an error status is a dead line to the caller
+            _log.error("call %s cannot be taken back: %s", call_id, traced(error))
+            return _xml(*ending)
+
+    async def _whisper(self, request: Request) -> Response:
+        """Tell whoever answers what the call is about; the dialled leg names its parent call."""
+        form = self._signed_form(request)
+        call_id = self._checked(form.get("ParentCallSid", ""))
+        try:
+            head = await self._store.get(keys.call(call_id), keys.HEAD) or {}
+        except StoreError as error:
+            _log.error("call %s: no summary for the colleague: %s", call_id, error)
+            head = {}
+        return _xml(*whisper_verbs(head))
+
+    def _url(self, path: str) -> str:
+        return f"{self.settings.base_url}{path}"
 
     def _signed_form(self, request: Request) -> Form:
         """Read a webhook's form and check its signature.
@@ -302,6 +387,7 @@ class Reception:
             str(head.get("instructions", "")),
             str(head.get("greeting", "")),
             msgspec.structs.replace(frame, custom_parameters=parameters),
+            _carried(head) if "carried" in head else None,
         )
 
     async def _take_token(self, frame: frames.Setup, token: str) -> Item:
@@ -336,15 +422,13 @@ def _other_side(form: Form) -> str:
     return form.get("To" if outbound else "From", "")
 
 
-def _reason(handoff_data: str) -> str:
-    """Read our own hand-over data; anything else has no reason we act on."""
+def _carried(head: Item) -> Carried:
+    """Read what the session before left for this one; nothing, if it is damaged."""
     try:
-        data = json.loads(handoff_data)
-    except (ValueError, RecursionError):
-        return ""
-    reason = data.get("reasonCode") if isinstance(data, dict) else None
-    return reason if isinstance(reason, str) else ""
+        return msgspec.json.decode(str(head.get("carried", "")), type=Carried)
+    except msgspec.MsgspecError:
+        return Carried()
 
 
-def _xml(*verbs: Any) -> Response:
+def _xml(*verbs: Element) -> Response:
     return Response(200, twiml.response(*verbs), twiml.CONTENT_TYPE)

@@ -27,7 +27,7 @@ from voxyray.models import Delta, Model
 from voxyray.notes import FAILED_UNEXPECTEDLY, NOT_RECORDED, OUTCOME_UNKNOWN
 from voxyray.recorder import Recorder
 from voxyray.results import encode_result
-from voxyray.stores import Missing, Put, Store, Update, keys
+from voxyray.stores import Exists, Missing, Put, Store, Update, keys
 from voxyray.tracebacks import traced
 
 _log = logging.getLogger(__name__)
@@ -221,7 +221,20 @@ class Runner:
             return events.ToolFailed(command.run, FAILED_UNEXPECTEDLY.format(type(error).__name__))
         result = encode_result(value)
         handoff = result if tool.effect == "end" and value is not None else None
+        if handoff is not None:
+            await self._carry_over()
         return events.ToolReturned(command.run, result, tuple(context.actions), handoff)
+
+    async def _carry_over(self) -> None:
+        """Store what the call's next session needs, before the carrier can ask for it."""
+        carried = msgspec.json.encode(self.call.carry()).decode()
+        try:
+            await self._store.update(
+                Update(keys.call(self.call.id), keys.HEAD, set={"carried": carried}, when=Exists())
+            )
+        except StoreError as error:
+            # Whoever takes over begins without the history, which beats a call that ends.
+            _log.error("call %s: nothing is carried over: %s", self.call.id, error)
 
     async def _run_once(self, command: events.RunTool) -> _Outcome:
         """Run a write: its intent is stored before, its outcome before the caller hears of it."""

@@ -68,6 +68,7 @@ class Service:
             instructions=admission.instructions,
             greeting=admission.greeting,
             started_at=started_at,
+            carried=admission.carried,
         )
         runner = Runner(
             call,

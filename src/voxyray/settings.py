@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from voxyray.carriers import twiml
-from voxyray.errors import SettingsError, TwimlError
+from voxyray.errors import SettingsError
+from voxyray.handover import parse_target
 
 DEFAULT_PORT: Final = 8080
 DEFAULT_MODEL: Final = "openai:gpt-5.4-mini"
@@ -69,7 +69,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     public_url: where the carrier reaches us, without a trailing slash; signatures are checked
     against it and nothing else. model: see `open_model`; empty means OpenAI's if there is a key,
     else `offline`. store: see `open_store`. accept_unsigned: development only, switches signature
-    checks off. handoff_to: the number, SIP or client identity that people are transferred to.
+    checks off. handoff_to: where people are: a number, SIP or
+    client identity, `queue:NAME`, `taskrouter:WW...` or `studio:FW...`.
     retention_days: how long calls are kept. sms, email, and what they need: see `open_messengers`.
 
     Raises:
@@ -126,11 +127,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 f"VOXYRAY_LOG_LEVEL is {self.log_level[:60]!r}; write {', '.join(_LOG_LEVELS)}"
             )
         if self.handoff_to:
-            # A wrong one would otherwise show when the first caller wants a person.
-            try:
-                twiml.dial(self.handoff_to)
-            except TwimlError as error:
-                raise SettingsError(f"VOXYRAY_HANDOFF_TO: {error}") from error
+            parse_target(self.handoff_to)  # now, not when the first caller wants a person
 
     def __repr__(self) -> str:
         shown = (f"{name}={value!r}" for name, value in self.__rich_repr__())

@@ -115,10 +115,13 @@ def hangup() -> Element:
     return Element("Hangup")
 
 
-def dial(target: str, *, action: str = "", timeout_s: int = 20, caller_id: str = "") -> Element:
+def dial(
+    target: str, *, action: str = "", timeout_s: int = 20, caller_id: str = "", whisper: str = ""
+) -> Element:
     """Give <Dial> to a number (E.164), a `sip:` address or a `client:` identity.
 
-    The caller hears ringing until the target answers; action is told how it went.
+    The caller hears ringing until the target answers; action is told how it went. whisper: the
+    URL of TwiML that whoever answers hears before they are connected.
 
     Raises:
         TwimlError: another kind of target or caller id, or a time-out outside 5-600 s.
@@ -130,12 +133,13 @@ def dial(target: str, *, action: str = "", timeout_s: int = 20, caller_id: str =
     options = {"answerOnBridge": "true", "timeout": str(int(timeout_s))}
     options |= {"action": _http(action, "action")} if action else {}
     verb = Element("Dial", options | ({"callerId": caller_id} if caller_id else {}))
+    first = {"url": _http(whisper, "whisper")} if whisper else {}
     if _E164.fullmatch(target):
-        SubElement(verb, "Number").text = target
+        SubElement(verb, "Number", first).text = target
     elif _SIP.fullmatch(target) and len(target) <= 255:
-        SubElement(verb, "Sip").text = target
+        SubElement(verb, "Sip", first).text = target
     elif client := _CLIENT.fullmatch(target):
-        SubElement(verb, "Client").text = client[1]
+        SubElement(verb, "Client", first).text = client[1]
     else:
         raise TwimlError(
             f"cannot dial {target[:60]!r}; give a number such as +18005550100, "

@@ -15,7 +15,7 @@ from tests.messengers.support import ADA, ADA_MAIL, Fake, Held, clock, mail, sms
 from voxyray.errors import MessageRefused, MessengerError, StoreError, ToolError
 from voxyray.messengers.delivery import Delivery, Policy, Recovered
 from voxyray.messengers.outbox import OutboxMessenger
-from voxyray.messengers.records import PENDING, Entry
+from voxyray.messengers.records import PENDING, Entry, Records
 from voxyray.stores import Item, Store, Update, Write
 from voxyray.stores.memory import MemoryStore
 from voxyray.twin import virtual
@@ -487,6 +487,30 @@ def test_two_processes_with_one_store_send_once(opener: Opener) -> None:
     run()
 
 
+def test_a_claim_that_was_taken_over_cannot_be_given_back_again(opener: Opener) -> None:
+    @virtual
+    async def run() -> None:
+        store = opener()
+        records = Records(store, clock(), 30)
+        place, _ = await records.keep(sms())
+        assert await records.claim(place, "ours", "fake")
+        assert await records.claim(place, "ours", "fake"), "known as ours if told twice"
+        await records.put_back(place, "ours", "429", "busy", 0)
+        assert await records.claim(place, "theirs", "fake")
+        # As after a write that was done though the store said that it failed.
+        await records.put_back(place, "ours", "429", "busy", 0)
+        assert await records.claim(place, "ours", "fake") is None
+        await records.sent(place, "theirs", "SM1")
+        # As when it was still being sent a moment ago, when recovery looked.
+        assert not await records.give_up_sending(place)
+        entry = await records.at(place)
+        assert entry is not None
+        assert entry.status == "sent"
+        await store.close()
+
+    run()
+
+
 class Moody(MemoryStore):
     """A store that fails when told to, before or after a write is done."""
 
@@ -570,6 +594,23 @@ def test_a_caller_who_cuts_in_cancels_no_message_half_accepted(opener: Opener) -
             assert all(entry.status == "sent" for entry in entries)
 
     run()
+
+
+@virtual
+async def test_a_message_that_is_being_stored_when_the_caller_cuts_in_is_sent() -> None:
+    class Slow(MemoryStore):
+        async def write(self, *writes: Write) -> None:
+            await super().write(*writes)
+            await asyncio.sleep(1)
+
+    fake = Fake()
+    delivery = deliver(Slow(clock()), fake)
+    tool = asyncio.create_task(delivery.accept(sms()))
+    await asyncio.sleep(0.5)
+    tool.cancel()
+    await asyncio.sleep(5)
+    assert tool.cancelled()
+    assert ((await only(delivery)).status, len(fake.sent)) == ("sent", 1)
 
 
 def test_closing_sends_what_is_due_and_leaves_the_rest_for_the_next_start(opener: Opener) -> None:

@@ -108,8 +108,12 @@ async def test_a_success_without_an_id_may_have_been_sent(name: str, raw: bytes)
 
 async def test_redirects_are_not_followed_for_the_secrets_sake() -> None:
     async with Providers.serve() as away:
-        moved = Trouble(status=307, raw=b"", headers={"Location": away.url})
-        for name in ("twilio", "sendgrid"):
+        paths = {
+            "twilio": f"/2010-04-01/Accounts/{away.account_sid}/Messages.json",
+            "sendgrid": "/v3/mail/send",
+        }
+        for name, path in paths.items():
+            moved = Trouble(status=307, raw=b"", headers={"Location": away.url + path})
             error = await refused(name, moved)
             assert (error.retryable, error.maybe_sent) == (False, False)
         assert not away.asked

@@ -23,6 +23,11 @@ def test_the_key_of_a_menu_comes_after_what_was_pressed_before() -> None:
     assert pressed("12").take(0, "*") == "[The caller pressed 1 2 *.]"
 
 
+def test_a_stuck_key_does_not_fill_the_models_memory() -> None:
+    assert pressed("5" * 64).take(0) == f"[The caller pressed {' '.join('5' * 64)}.]"
+    assert pressed("5" * 9999).take(0).endswith("5 5 and 9935 more keys.]")
+
+
 def test_taking_begins_anew() -> None:
     keypad = pressed("12")
     keypad.take(0)

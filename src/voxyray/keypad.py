@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 KEYS = frozenset("0123456789*#ABCD")  # A-D: Telnyx only
+_MOST_KEYS = 64  # no number is longer; a stuck key must not fill the model's memory
 
 
 class Keypad:
@@ -29,4 +30,6 @@ class Keypad:
         """
         self._taken_at = now
         pressed, self.pressed = self.pressed + key, ""
-        return f"[The caller pressed {' '.join(pressed)}.]"
+        more = len(pressed) - _MOST_KEYS
+        ending = f" and {more} more keys" if more > 0 else ""
+        return f"[The caller pressed {' '.join(pressed[:_MOST_KEYS])}{ending}.]"

@@ -705,6 +705,14 @@ class TestNoDeadAir:
         desk.finish()
         assert desk.spoken == desk.agent.policy.apology
 
+    def test_punctuation_is_no_answer(self) -> None:
+        desk = Desk()
+        desk.say("hi")
+        desk.answer("…")
+        assert desk.live == {2}
+        desk.answer("…")
+        assert desk.spoken.endswith(desk.agent.policy.apology)
+
     def test_a_model_that_keeps_failing_gives_way_out(self) -> None:
         """original.md 37: every failure is silence."""
         desk = Desk()

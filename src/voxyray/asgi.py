@@ -57,6 +57,8 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, as the ASGI server asks."""
+        if scope["type"] in ("http", "websocket"):
+            self.service.wake()
         if scope["type"] == "http":
             await self._http(scope, receive, send)
         elif scope["type"] == "websocket":

@@ -76,7 +76,7 @@ class Call:
 
     id: the carrier's call id. instructions and greeting: the agent's texts as rendered for this
     caller. started_at: wall clock for the journal, epoch seconds. carried: from the call's session
-    before this one, if there was one.
+    before this one, if there was one. speaks_first: greet, or wait for the caller's words.
     """
 
     def __init__(
@@ -88,6 +88,7 @@ class Call:
         greeting: str = "",
         started_at: float = 0.0,
         carried: Carried | None = None,
+        speaks_first: bool = True,
     ) -> None:
         self.id = id_
         self.agent = agent
@@ -97,6 +98,7 @@ class Call:
         self.history = History(instructions, carried.dialogue)
         self.phase: Phase = "new"
         self.turn = Turn(carried.next_turn, "greeting", "", 0.0)
+        self._speaks_first = speaks_first
         self._started_at = started_at
         self._before_s = started_at - carried.started_at  # in sessions before this one
         self._zero = 0.0
@@ -153,6 +155,8 @@ class Call:
         self._note(frame)
         self._out.append(events.Warm())
         self._deadlines.arm("duration", self._now + self.policy.max_duration_s)
+        if not self._speaks_first:
+            return
         if not self.greeting:
             self._start_turn("greeting", GREET_NOTE, number=self.turn.number)
             return
@@ -420,7 +424,7 @@ class Call:
     def _fail(self, request: int, message: str, *, retryable: bool) -> None:
         """Try again, or tell the caller; the request is closed already."""
         self._note(journal.ModelFailure(request, message, retryable))
-        if retryable and not self._spoke_in_round() and self._retries < self.policy.retries:
+        if retryable and not self.turn.reply.has_words_in(self.turn.round) and self._retries < self.policy.retries:
             self._retries += 1
             self._ask()
             return
@@ -433,10 +437,6 @@ class Call:
             self._say_fixed(self.policy.apology)
         self._close_reply()
 
-    def _spoke_in_round(self) -> bool:
-        spans = self.turn.reply.spans
-        return any(span.kind != "filler" and span.round == self.turn.round for span in spans)
-
     # Speaking
 
     def _say(self, text: str, kind: SpeechKind = "model") -> None:
@@ -445,9 +445,10 @@ class Call:
             # The carrier joins tokens as they are: keep ours apart from an older reply's.
             self._open_cycle = False
             text = text if text.startswith(" ") else f" {text}"
-        if not reply.has_words and (kind != "filler" or not reply.said_chars):
-            self._note(journal.FirstSent(kind))
+        is_first, had_words = not reply.said_chars, reply.has_words
         reply.say(text, kind, self.turn.round)
+        if reply.has_words is not had_words or (is_first and kind == "filler"):
+            self._note(journal.FirstSent(kind))
         self._ends_in_space = text.endswith(" ")
         if kind == "filler":
             self._send(frames.Text(text, last=False, preemptible=True))
@@ -642,7 +643,7 @@ class Call:
     def _say_farewell(self) -> None:
         if self._ending is None or self._ending.start is None:
             return
-        if not self._spoke_in_round():
+        if not self.turn.reply.has_words_in(self.turn.round):
             self._say_fixed(self._ending.start.tool.farewell or self.policy.farewell)
         self._close_reply()
 

@@ -87,7 +87,7 @@ class CallContext:
         Raises:
             ToolError: it cannot be sent: no number, opted out, too long.
         """
-        return await self._accept(Message(kind="sms", to=to, body=text, key=self._part(part)))
+        return await self._accept(Message(kind="sms", to=to, body=text, key=self._part("sms", part)))
 
     async def send_email(
         self, to: str, subject: str, text: str, *, from_name: str = "", part: str = ""
@@ -104,16 +104,18 @@ class CallContext:
                 subject=subject,
                 body=text,
                 from_name=from_name,
-                key=self._part(part),
+                key=self._part("email", part),
             )
         )
 
-    def _part(self, part: str) -> str:
-        return f"{self.key}:{part}" if part else self.key
+    def _part(self, kind: str, part: str) -> str:
+        return f"{self.key}/{kind}/{part}"
 
     async def _accept(self, message: Message) -> str:
-        if self.delivery is None or not self.key:
-            raise ToolError("messages are sent by write tools, and where a host delivers them")
+        if self.delivery is None:
+            raise ToolError("no messages can be sent from here")
+        if not self.key:
+            raise ToolError("only a tool with effect `write` can send messages: it runs once")
         sent = msgspec.structs.replace(message, call=self.id, agent=self.agent)
         return await self.delivery.accept(sent)
 

@@ -17,7 +17,7 @@ import time
 import zoneinfo
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import parse_qsl
 from xml.etree.ElementTree import Element
 
@@ -87,6 +87,22 @@ class Admission(msgspec.Struct, frozen=True):
 Form = dict[str, str]
 
 
+class Texts(Protocol):
+    """Who takes inbound text messages."""
+
+    async def take(self, form: Mapping[str, str]) -> None:
+        """Take one; StoreError: it should come again."""
+        ...
+
+
+class Statuses(Protocol):
+    """Who takes status callbacks of messages."""
+
+    async def status(self, provider_id: str, status: str, code: str = "") -> bool:
+        """Apply one; StoreError: it should come again."""
+        ...
+
+
 class Reception:
     """The desk at which every request is checked.
 
@@ -115,6 +131,35 @@ class Reception:
             "/relay": ("GET", self._no_socket),
             "/healthz": ("GET", self._healthz),
         }
+
+    def take_texts(self, texting: Texts, delivery: Statuses) -> None:
+        """Take text messages and their status callbacks too, and give them to these."""
+
+        async def sms(request: Request) -> Response:
+            form = self._signed_form(request)
+            self._checked(f"sms:{form.get('MessageSid', '')}")
+            return await self._stored(texting.take(form))
+
+        async def status(request: Request) -> Response:
+            form = self._signed_form(request)
+            sid = form.get("MessageSid") or form.get("SmsSid", "")
+            state = form.get("MessageStatus") or form.get("SmsStatus", "")
+            return await self._stored(delivery.status(sid, state, form.get("ErrorCode", "")))
+
+        self._routes |= {"/sms": ("POST", sms), "/status": ("POST", status)}
+
+    async def _stored(self, work: Awaitable[object]) -> Response:
+        """Answer once it is stored; if it cannot be, the carrier should come again."""
+        try:
+            await work
+        except StoreError as error:
+            raise RequestRefused(f"cannot be stored: {error}", 503) from error
+        return _xml()
+
+    def bind_text(self, caller: Caller) -> tuple[Agent, str]:
+        """Give the agent that answers a caller's text, and its rendered instructions."""
+        agent = self.agents.get(caller.agent, self._fallback)
+        return agent, str(self._binding(agent, caller)["instructions"])
 
     # HTTP
 
@@ -394,7 +439,9 @@ class Reception:
         pk = keys.call(self._checked(frame.call_sid))
         head = await self._store.get(pk, keys.HEAD) or {}
         expected = str(head.get("token", ""))
-        if not expected or not hmac.compare_digest(expected.encode(), token.encode()):
+        if not expected or not hmac.compare_digest(
+            expected.encode(), token.encode(errors="replace")
+        ):
             raise RequestRefused("the token is not of this call")
         if int(head.get("token_until", 0)) < self._now():
             raise RequestRefused("the token has expired")

@@ -49,16 +49,18 @@ class Reply:
     """Said and heard of one turn.
 
     complete: all that was meant to be said was sent (and closed); cut: it was stopped before
-    that, or the carrier threw away what was queued.
+    that, or the carrier threw away what was queued; has_words: more than filler and punctuation
+    was sent.
     """
 
-    __slots__ = ("_confirmed", "_heard", "complete", "cut", "said_chars", "spans")
+    __slots__ = ("_confirmed", "_heard", "complete", "cut", "has_words", "said_chars", "spans")
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
         self.said_chars = 0
         self.complete = False
         self.cut = False
+        self.has_words = False
         self._confirmed = 0
         self._heard: int | None = None  # None: all that was sent is, or will be, played
 
@@ -70,16 +72,20 @@ class Reply:
             self.spans.append(last)
         last.parts.append(text)
         self.said_chars += len(text)
+        if not self.has_words and kind != "filler":
+            self.has_words = any(map(str.isalnum, text))
 
     @property
     def said(self) -> str:
         """Everything sent, filler included."""
         return "".join(span.text for span in self.spans)
 
-    @property
-    def has_words(self) -> bool:
-        """Whether anything but filler was sent."""
-        return any(span.kind != "filler" for span in self.spans)
+    def has_words_in(self, round_: int) -> bool:
+        """Whether more than filler and punctuation was sent in a round."""
+        return any(
+            span.kind != "filler" and span.round == round_ and any(map(str.isalnum, span.text))
+            for span in self.spans
+        )
 
     @property
     def all_confirmed(self) -> bool:

@@ -23,6 +23,7 @@ from voxyray.caller import Caller
 from voxyray.context import CallContext
 from voxyray.errors import ConditionFailed, ModelError, ModelTimeout, StoreError, ToolError
 from voxyray.events import Event
+from voxyray.messengers.delivery import Delivery
 from voxyray.models import Delta, Model
 from voxyray.notes import FAILED_UNEXPECTEDLY, NOT_RECORDED, OUTCOME_UNKNOWN
 from voxyray.recorder import Recorder
@@ -63,7 +64,7 @@ class Runner:
     """Runs one call.
 
     expires_at: when its records may be forgotten, epoch seconds. agents: the other agents, for
-    tools. clock: seconds, monotonic; None takes the loop's.
+    tools. delivery: sends their messages. clock: seconds, monotonic; None takes the loop's.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Runner:
         recorder: Recorder,
         expires_at: int,
         agents: Sequence[Listing] = (),
+        delivery: Delivery | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -88,6 +90,7 @@ class Runner:
         self._recorder = recorder
         self._expires_at = expires_at
         self._agents = agents
+        self._delivery = delivery
         self._loop = loop
         self._clock = clock or loop.time
         self._timer: asyncio.TimerHandle | None = None
@@ -279,6 +282,7 @@ class Runner:
             zone=zoneinfo.ZoneInfo(agent.time_zone),
             clock=time.time,
             agents=self._agents,
+            delivery=self._delivery,
         )
 
     # Trouble

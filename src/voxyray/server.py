@@ -45,6 +45,10 @@ def application(service: Service) -> web.Application:
     async def close(_: web.Application) -> None:
         await service.close()
 
+    async def wake(_: web.Application) -> None:
+        service.wake()
+
+    app.on_startup.append(wake)
     app.on_shutdown.append(_close_lines)
     app.on_cleanup.append(close)
     return app

@@ -10,7 +10,10 @@ from typing import Any
 
 from voxyray.agent import Agent
 from voxyray.call import Call
-from voxyray.errors import SettingsError
+from voxyray.caller import Caller
+from voxyray.errors import SettingsError, StoreError
+from voxyray.messengers.delivery import Delivery
+from voxyray.messengers.opening import open_messengers
 from voxyray.models import Model
 from voxyray.models.offline import OfflineModel, load_script
 from voxyray.models.opening import open_model
@@ -20,6 +23,7 @@ from voxyray.runner import Line, Runner
 from voxyray.settings import OFFLINE, Settings
 from voxyray.stores import Store, keys
 from voxyray.stores.opening import open_store
+from voxyray.texting import Texting
 
 _log = logging.getLogger(__name__)
 
@@ -55,8 +59,27 @@ class Service:
         self.models = models or {agent.name: choose_model(settings, agent) for agent in agents}
         self.store = open_store(settings.store) if store is None else store
         self.recorder = Recorder(self.store)
+        self.delivery = Delivery(
+            self.store, open_messengers(settings), retention_days=settings.retention_days
+        )
         self.reception = Reception(settings, agents, self.store)
+        self.texting = Texting(
+            self.store, self.delivery, self.reception.bind_text, self._text_runner, time.time
+        )
+        self.reception.take_texts(self.texting, self.delivery)
         self.runners: dict[str, Runner] = {}
+        self._recovery: asyncio.Task[Any] | None = None
+
+    def wake(self) -> None:
+        """Take up what an earlier process left; a host calls it when its loop runs."""
+        if self._recovery is None:
+            self._recovery = asyncio.get_running_loop().create_task(self._recover())
+
+    async def _recover(self) -> None:
+        try:
+            await self.delivery.recover()
+        except StoreError as error:
+            _log.error("messages of before are not taken up: %s", error)
 
     def start(self, admission: Admission, line: Line) -> Runner:
         """Start a call that was let in: its `setup` is its first event."""
@@ -70,20 +93,29 @@ class Service:
             started_at=started_at,
             carried=admission.carried,
         )
-        runner = Runner(
+        runner = self._runner(call, line, admission.caller)
+        self.runners[call.id] = runner
+        if admission.carried is None:
+            self._list(call, started_at, admission.caller.number)
+        runner.receive(setup)
+        return runner
+
+    def _runner(self, call: Call, line: Line, caller: Caller) -> Runner:
+        return Runner(
             call,
             line=line,
-            model=self.models[agent.name],
-            caller=admission.caller,
+            model=self.models[call.agent.name],
+            caller=caller,
             store=self.store,
             recorder=self.recorder,
             expires_at=self.reception.expires_at(),
-            agents=[other.listing for other in self.agents if other is not agent],
+            agents=[other.listing for other in self.agents if other is not call.agent],
+            delivery=self.delivery,
         )
-        self.runners[call.id] = runner
-        self._list(runner, started_at, admission)
-        runner.receive(setup)
-        return runner
+
+    def _text_runner(self, call: Call, line: Line, caller: Caller) -> Runner:
+        self._list(call, time.time(), caller.number)
+        return self._runner(call, line, caller)
 
     async def end(self, runner: Runner) -> None:
         """Let go of a call whose socket has closed."""
@@ -91,14 +123,14 @@ class Service:
             del self.runners[runner.call.id]
         await runner.finish()
 
-    def _list(self, runner: Runner, started_at: float, admission: Admission) -> None:
+    def _list(self, call: Call, started_at: float, number: str) -> None:
         """Put the call into its day's list."""
         item: dict[str, Any] = {
             "pk": keys.day(started_at),
-            "sk": keys.started(started_at, runner.call.id),
-            "call": runner.call.id,
-            "agent": admission.agent.name,
-            "caller": admission.caller.number,
+            "sk": keys.started(started_at, call.id),
+            "call": call.id,
+            "agent": call.agent.name,
+            "caller": number,
             "started_at_ms": int(started_at * 1000),
             "expires_at": self.reception.expires_at(),
         }
@@ -107,6 +139,10 @@ class Service:
     async def close(self) -> None:
         """Write what is waiting and close models and store."""
         await asyncio.gather(*(self.end(runner) for runner in list(self.runners.values())))
+        await self.texting.close()
+        if self._recovery is not None:
+            await self._recovery
+        await self.delivery.close()
         await self.recorder.close()
         for model in self.models.values():
             await model.close()

@@ -226,8 +226,9 @@ async def test_who_does_not_read_blocks_nobody_and_hears_no_old_words(world: Wor
         frame = await slow.frame()
         words, size = words[-100:] + frame["token"], size + len(frame["token"])
     assert (await slow.frame())["last"] is True
-    # What the sockets' buffers held had left before the interrupt; what we queued had not.
-    assert size < settled + 40_000
+    # What the sockets' buffers held had left before the interrupt; what we queued had not. An
+    # ASGI server holds one frame that cannot be taken back.
+    assert size < settled + (0 if world.host == "aiohttp" else 100)
 
 
 async def test_who_does_not_read_and_goes_leaves_nothing_behind(world: World) -> None:

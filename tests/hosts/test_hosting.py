@@ -157,6 +157,33 @@ async def _lifespan(application: asgi.Application, *events: str) -> list[Any]:
     return sent
 
 
+async def test_a_queue_loses_its_text_frames_to_an_interrupt_and_nothing_else() -> None:
+    may_send, sent = asyncio.Event(), []
+
+    async def send(message: Any) -> None:
+        await may_send.wait()
+        sent.append(message.get("text", message["type"]))
+
+    line = asgi.QueueLine(send)
+    play = b'{"type":"play","source":"https://a.example/text.mp3"}'
+    for data in (b'{"type":"text","token":"in hand","last":false}', play):
+        line.send(data)
+    await asyncio.sleep(0)
+    line.send(b'{"type":"text","token":"queued","last":false}')
+    line.purge()
+    line.send(b'{"type":"text","token":"new","last":true}')
+    line.close()
+    line.send(b'{"type":"text","token":"too late","last":true}')
+    may_send.set()
+    await line.finish()
+    assert [each[:40] for each in sent] == [
+        '{"type":"text","token":"in hand","last":',
+        play.decode()[:40],
+        '{"type":"text","token":"new","last":true',
+        "websocket.close",
+    ]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="uvloop knows no Windows")
 @pytest.mark.parametrize("host", ["aiohttp", "asgi"])
 def test_a_call_on_uvloop(host: str) -> None:

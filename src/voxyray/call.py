@@ -424,7 +424,8 @@ class Call:
     def _fail(self, request: int, message: str, *, retryable: bool) -> None:
         """Try again, or tell the caller; the request is closed already."""
         self._note(journal.ModelFailure(request, message, retryable))
-        if retryable and not self.turn.reply.has_words_in(self.turn.round) and self._retries < self.policy.retries:
+        unheard = not self.turn.reply.has_words_in(self.turn.round)
+        if retryable and unheard and self._retries < self.policy.retries:
             self._retries += 1
             self._ask()
             return

@@ -87,7 +87,8 @@ class CallContext:
         Raises:
             ToolError: it cannot be sent: no number, opted out, too long.
         """
-        return await self._accept(Message(kind="sms", to=to, body=text, key=self._part("sms", part)))
+        key = self._part("sms", part)
+        return await self._accept(Message(kind="sms", to=to, body=text, key=key))
 
     async def send_email(
         self, to: str, subject: str, text: str, *, from_name: str = "", part: str = ""

@@ -150,7 +150,12 @@ class TestAPerson:
     async def test_hears_what_it_is_about_before_they_are_connected(self, world: World) -> None:
         model = Scripted(("a person", "One moment.", PERSON))
         await world.open(desk(), model=model, handoff_to="+15550100009")
-        record = await world.twin(timing=FAST).call(_ask_for_a_person)
+
+        async def caller(phone: Phone) -> None:
+            await _ask_for_a_person(phone)
+            await phone.wait_for_end()
+
+        record = await world.twin(timing=FAST).call(caller)
         form = form_of("CA" + "9" * 32, ParentCallSid=record.call_sid)
         answer = await world.carrier.post("/whisper", form)
         assert b"Ada was charged twice." in answer.body

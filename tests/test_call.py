@@ -62,7 +62,7 @@ class TestTurns:
         desk.do(frames.Setup(session_id="VX2"))
         assert len(desk.noted(journal.CallStarted)) == 1
 
-    @pytest.mark.parametrize("text", ["", "   ", "\n"])
+    @pytest.mark.parametrize("text", ["", "   ", "\n", "\x00"])
     def test_an_empty_prompt_is_no_turn(self, text: str) -> None:
         desk = Desk()
         desk.say(text)
@@ -242,6 +242,48 @@ class TestInterrupts:
         desk.interrupt("Later")
         desk.say("wait")
         assert desk.messages()[-2] == ("assistant", "Sure. Later—")
+
+    def test_an_older_reply_that_still_plays_is_cut_too(self) -> None:
+        desk = Desk()
+        desk.say("hi")
+        desk.answer("One two three four.")
+        desk.say("and")  # nothing was purged: both replies are queued
+        desk.delta("Five six seven.")
+        desk.info("tokensPlayed", "One")
+        desk.interrupt("two")
+        desk.say("wait")
+        assert desk.messages()[1:] == [
+            ("user", "hi"),
+            ("assistant", "One two—"),
+            ("user", "and\nwait"),
+        ]
+
+    def test_a_keys_own_reply_can_be_cut_at_once(self) -> None:
+        desk = Desk()
+        desk.press("2")
+        desk.delta("Here is where we are.")
+        desk.pass_time(0.6)
+        desk.info("agentSpeaking", "on")
+        desk.interrupt("Here is")
+        assert not desk.live
+
+    def test_a_keys_own_reply_can_be_cut_without_reports(self) -> None:
+        desk = Desk()
+        desk.press("2")
+        desk.delta("Here is where we are.")
+        desk.pass_time(0.6)
+        desk.interrupt("Here is")
+        assert not desk.live
+
+    @pytest.mark.parametrize("start", [0.0, 100.0])
+    def test_the_clock_may_start_anywhere(self, start: float) -> None:
+        desk = Desk(set_up=False)
+        desk.now = start
+        desk.do(frames.Setup(call_sid="CA1"))
+        desk.say("hi")
+        desk.delta("One two")
+        desk.interrupt("One")
+        assert not desk.live
 
     def test_after_a_sound_without_words_the_agent_goes_on(self) -> None:
         """complaints.md 11: resume after a false interruption."""
@@ -844,6 +886,16 @@ class TestTheJournal:
         ]
         [output] = desk.noted(journal.ModelOutput)
         assert output.deltas == ((3300.0, "Hel"), (3300.0, "lo"))
+
+    def test_an_endless_answer_still_fits_an_entry(self) -> None:
+        desk = Desk()
+        desk.say("hi")
+        for _ in range(6000):
+            desk.delta("blah blah blah blah ")
+        desk.finish()
+        [output] = desk.noted(journal.ModelOutput)
+        assert len(output.deltas) == 1
+        assert len(output.deltas[0][1]) == 80_000
 
     def test_sequence_numbers_have_no_gaps(self) -> None:
         desk = Desk()

@@ -243,7 +243,8 @@ class TestProperties:
     def test_what_was_cut_ends_in_the_fragment(self, said: str, fragment: str) -> None:
         heard = cut(said, at=fragment)
         words = [each for each in fragment.lower().split() if each.isalnum()]
-        assert not heard or all(word.strip(".,") in heard.lower() for word in words)
+        letters = "".join(filter(str.isalnum, heard.lower()))
+        assert not heard or all(word in letters for word in words)
 
     @pytest.mark.parametrize(
         "fragment",

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from voxyray import journal
 from voxyray.models import Finish, ToolCall, Usage
 from voxyray.speech import SpeechFilter
+
+_MOST_TEXTS: Final = 5000
+_MOST_CHARS: Final = 80_000  # an hour and a half of speech
 
 
 class Asked:
@@ -26,9 +31,14 @@ class Asked:
 
     def output(self, finish: Finish | None) -> journal.ModelOutput:
         """Give all of it for the journal; finish is None if it was cancelled or failed."""
+        texts = self.texts
+        if len(texts) > _MOST_TEXTS or sum(len(text) for _, text in texts) > _MOST_CHARS:
+            # An entry has a largest size; what nobody can have listened to loses its timing.
+            words = "".join(text for _, text in texts)
+            texts = [(texts[0][0], words[:_MOST_CHARS])]
         return journal.ModelOutput(
             self.id,
-            tuple(self.texts),
+            tuple(texts),
             tuple(self.calls),
             self.usage,
             finish.reason if finish else None,

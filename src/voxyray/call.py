@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from voxyray import events, frames, journal
 from voxyray.agent import Agent
+from voxyray.arguments import harmless
 from voxyray.asked import Asked
 from voxyray.deadlines import Deadlines
 from voxyray.events import Command, Event
@@ -112,7 +113,7 @@ class Call:
         self._ending: _Ending | None = None
         self._floor = Floor(self.policy.characters_per_s)
         self._keypad = Keypad(self.policy.keypad_pause_s)
-        self._cut_owed_until = 0.0
+        self._cut_owed_until = float("-inf")
         self._ends_in_space = True
         self._open_cycle = False  # the carrier holds an unclosed beginning of an older reply
         self._failures = 0
@@ -171,7 +172,7 @@ class Call:
 
     def _on_prompt(self, frame: frames.Prompt) -> None:
         self._note(frame)
-        text = frame.voice_prompt.strip()[:MAX_INPUT_CHARS]
+        text = harmless(frame.voice_prompt).strip()[:MAX_INPUT_CHARS]
         if not text or not self._listening():
             return
         self._caller_acts()
@@ -192,10 +193,10 @@ class Call:
             return
         if not self._cuts_this_turn(fragment):
             before = self._turn_before()
-            if before is not None and not before.reply.purged:
+            if before is not None:
                 self._purge(before, fragment)
             return
-        self._stop_turn("interrupt", fragment)
+        self._stop_turn("interrupt", self._cut_older_too(fragment))
         self._floor.quiet_at = self._now
         if self.turn.reply.complete:
             self._await_caller()
@@ -203,16 +204,33 @@ class Call:
             self._deadlines.arm("resume", self._now + self._resume_after_s())
 
     def _cuts_this_turn(self, fragment: str) -> bool:
-        """Tell whether an interrupt is of the current turn, or of speech before it.
+        """Tell whether an interrupt is of the current turn, or only of speech before it.
 
         A key that cuts in is reported before its interrupt: by then its own turn has begun. And
         where frames overtake each other, an interrupt may come after the prompt it belongs to:
         then it names words while the current turn has said none.
         """
-        owed_until, self._cut_owed_until = self._cut_owed_until, 0.0
+        reply = self.turn.reply
+        owed_until, self._cut_owed_until = self._cut_owed_until, float("-inf")
         if self._now <= owed_until:
-            return False
-        return bool(self.turn.reply.said_chars) or not fragment.strip()
+            before = self._turn_before()
+            theirs = before is not None and before.reply.holds(fragment)
+            return not theirs and reply.holds(fragment)
+        return bool(reply.said_chars) or not fragment.strip()
+
+    def _cut_older_too(self, fragment: str) -> str:
+        """Cut an older reply that was still playing, if the fragment is of that one.
+
+        Nothing is purged when a newer prompt comes, so two replies may have been queued. Gives
+        what is left of the fragment for the current reply.
+        """
+        before = self._turn_before()
+        if before is None or before.reply.purged or self.turn.reply.holds(fragment):
+            return fragment
+        if not before.reply.holds(fragment) or before.reply.all_confirmed:
+            return fragment
+        self._purge(before, fragment)
+        return ""
 
     def _on_dtmf(self, frame: frames.Dtmf) -> None:
         self._note(frame)
@@ -253,6 +271,8 @@ class Call:
             self._check_quiet()
         elif frame.name == "agentSpeaking":
             self._floor.agent_speaking = frame.value == "on"
+            if frame.value == "on":
+                self._cut_owed_until = float("-inf")  # what sounds from here on is newer
             self._check_quiet()
         elif frame.name == "clientSpeaking":
             self._floor.client_speaking = frame.value == "on"

@@ -104,6 +104,13 @@ class Reply:
         same = [_plain(match.group()) for match in coming] == words
         return bool(words) and not self.purged and same
 
+    def holds(self, fragment: str) -> bool:
+        """Whether a cut fragment can be of this reply."""
+        said = self.said
+        return _find(said, fragment, self._confirmed) is not None or _ends_with(
+            said[: self._confirmed], fragment
+        )
+
     def played(self, text: str) -> bool:
         """Note text the carrier has played; false if it is not of this reply."""
         end = _find(self.said, text, self._confirmed)

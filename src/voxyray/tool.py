@@ -12,7 +12,9 @@ annotated `Caller` or `CallContext` (or either | None) are handed in and hidden 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import dataclasses
+import functools
 import inspect
 import math
 import re
@@ -20,6 +22,7 @@ import string
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -44,6 +47,8 @@ MAX_ARGUMENTS: Final = 64 * 1024  # characters of JSON a model may write
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # what OpenAI takes as a function's name
 _MAX_PROBLEMS: Final = 12
+# Of their own: tools that hang must not take the threads that names are looked up with.
+_THREADS: Final = ThreadPoolExecutor(64, "voxyray-tool")
 _INJECTED: Final = {Caller: "caller", CallContext: "call"}
 
 
@@ -122,7 +127,10 @@ class Tool:
         keywords = {**values, **{name: given[kind] for name, kind in self._injected.items()}}
         if inspect.iscoroutinefunction(self.function):
             return await self.function(**keywords)
-        result = await asyncio.to_thread(_in_thread, self.function, keywords)
+        work = functools.partial(
+            contextvars.copy_context().run, _in_thread, self.function, keywords
+        )
+        result = await asyncio.get_running_loop().run_in_executor(_THREADS, work)
         return await result if inspect.isawaitable(result) else result
 
 

@@ -27,6 +27,7 @@ from voxyray import frames
 from voxyray.agent import Agent
 from voxyray.caller import Caller
 from voxyray.carriers import twilio, twiml
+from voxyray.definitions import Definitions
 from voxyray.errors import ConditionFailed, RequestRefused, StoreError
 from voxyray.handover import (
     Handoff,
@@ -121,6 +122,7 @@ class Reception:
         self.agents = {agent.name: agent for agent in agents}
         self._fallback = self.agents.get("default", agents[0])
         self._store = store
+        self._definitions = Definitions(store)
         self._now = now
         self._person = parse_target(settings.handoff_to) if settings.handoff_to else None
         self._routes: dict[str, tuple[str, Callable[[Request], Awaitable[Response]]]] = {
@@ -156,9 +158,9 @@ class Reception:
             raise RequestRefused(f"cannot be stored: {error}", 503) from error
         return _xml()
 
-    def bind_text(self, caller: Caller) -> tuple[Agent, str]:
+    async def bind_text(self, caller: Caller) -> tuple[Agent, str]:
         """Give the agent that answers a caller's text, and its rendered instructions."""
-        agent = self.agents.get(caller.agent, self._fallback)
+        agent = await self._current(caller.agent)
         return agent, str(self._binding(agent, caller)["instructions"])
 
     # HTTP
@@ -189,15 +191,20 @@ class Reception:
         number = _other_side(form)
         try:
             caller = await Caller.load(self._store, number)
-            agent = self.agents.get(caller.agent, self._fallback)
+            agent = await self._current(caller.agent)
             head = await self._bind(call_id, agent, caller)
-            agent = self.agents.get(str(head.get("agent")), agent)
+            if head["agent"] != agent.name:
+                agent = await self._current(str(head["agent"]))
             return _xml(self._connect(agent, head))
         except RequestRefused:
             raise
         except Exception as error:  # noqa: BLE001 - an error status is a dead line to the caller
             _log.error("call %s cannot be taken: %s", call_id, traced(error))
             return _xml(twiml.say(_TROUBLE), twiml.hangup())
+
+    async def _current(self, name: str) -> Agent:
+        """Give the agent of this name, else the one for everybody, as it is defined now."""
+        return await self._definitions.current(self.agents.get(name, self._fallback))
 
     def _connect(self, agent: Agent, head: Item) -> Element:
         """Give the verb that connects the call to the relay."""
@@ -214,7 +221,7 @@ class Reception:
         """Give what is bound to a call before its socket opens."""
         at = self._now()
         local = datetime.fromtimestamp(at, zoneinfo.ZoneInfo(agent.time_zone))
-        others = [other.listing for other in self.agents.values() if other is not agent]
+        others = [other.listing for other in self.agents.values() if other.name != agent.name]
         texts = agent.render(caller, local, others)
         return {
             "status": "ringing",
@@ -247,6 +254,7 @@ class Reception:
     async def _rebind(self, head: Item, agent: Agent, note: str, greeting: str = "") -> Element:
         """Bind a call that goes on to an agent, and give the verb that connects it again."""
         caller = await Caller.load(self._store, str(head.get("caller", "")))
+        agent = await self._definitions.current(agent)
         carried = _carried(head)
         dialogue = (*carried.dialogue, Message("user", note))
         binding = self._binding(agent, caller) | {
@@ -427,7 +435,7 @@ class Reception:
         if agent is None:
             raise RequestRefused(f"no agent {head.get('agent')!r} here", 503)
         return Admission(
-            agent,
+            await self._definitions.current(agent),
             caller,
             str(head.get("instructions", "")),
             str(head.get("greeting", "")),

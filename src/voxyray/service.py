@@ -11,7 +11,7 @@ from typing import Any
 from voxyray.agent import Agent
 from voxyray.call import Call
 from voxyray.caller import Caller
-from voxyray.errors import SettingsError, StoreError
+from voxyray.errors import SettingsError, StoreError, VoxyrayError
 from voxyray.messengers.delivery import Delivery
 from voxyray.messengers.opening import open_messengers
 from voxyray.models import Model
@@ -57,6 +57,7 @@ class Service:
         self.settings = settings
         self.agents = list(agents)
         self.models = models or {agent.name: choose_model(settings, agent) for agent in agents}
+        self._models_named = {agent.name: agent.model for agent in agents}
         self.store = open_store(settings.store) if store is None else store
         self.recorder = Recorder(self.store)
         self.delivery = Delivery(
@@ -104,14 +105,27 @@ class Service:
         return Runner(
             call,
             line=line,
-            model=self.models[call.agent.name],
+            model=self._model_for(call.agent),
             caller=caller,
             store=self.store,
             recorder=self.recorder,
             expires_at=self.reception.expires_at(),
-            agents=[other.listing for other in self.agents if other is not call.agent],
+            agents=[other.listing for other in self.agents if other.name != call.agent.name],
             delivery=self.delivery,
         )
+
+    def _model_for(self, agent: Agent) -> Model:
+        """Give the agent's model; an edited definition may name another one than at the start."""
+        if agent.model == self._models_named.get(agent.name):
+            return self.models[agent.name]
+        key = f"{agent.name} {agent.model}"
+        if key not in self.models:
+            try:
+                self.models[key] = choose_model(self.settings, agent)
+            except VoxyrayError as error:
+                _log.error("the model of the stored definition of %s: %s", agent.name, error)
+                self.models[key] = self.models[agent.name]
+        return self.models[key]
 
     def _text_runner(self, call: Call, line: Line, caller: Caller) -> Runner:
         self._list(call, time.time(), caller.number)
@@ -144,7 +158,7 @@ class Service:
             await self._recovery
         await self.delivery.close()
         await self.recorder.close()
-        for model in self.models.values():
+        for model in {id(model): model for model in self.models.values()}.values():
             await model.close()
         await self.store.close()
 

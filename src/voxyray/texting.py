@@ -79,7 +79,7 @@ class Texting:
         self,
         store: Store,
         delivery: Delivery,
-        bind: Callable[[Caller], tuple[Agent, str]],
+        bind: Callable[[Caller], Awaitable[tuple[Agent, str]]],
         start: StartRunner,
         now: Callable[[], float],
     ) -> None:
@@ -139,7 +139,7 @@ class Texting:
 
     async def _ask(self, number: str, text: str, sid: str) -> str:
         caller = await Caller.load(self._store, number)
-        agent, instructions = self._bind(caller)
+        agent, instructions = await self._bind(caller)
         line = TextLine()
         dialogue = await self._thread(number)
         call = Call(

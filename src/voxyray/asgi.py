@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Final, TypeAlias
@@ -38,7 +39,11 @@ def application(agents: Sequence[Agent], **settings: Any) -> Application:
     settings win over the environment and voxyray.toml; nothing is opened before the first
     request, so that workers can fork.
     """
-    return Application(lambda: Service(with_development_token(load_settings(**settings)), agents))
+    return Application(
+        lambda: Service(
+            with_development_token(load_settings(**settings)), agents, clock=time.perf_counter
+        )
+    )
 
 
 class Application:

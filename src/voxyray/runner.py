@@ -12,7 +12,7 @@ import logging
 import time
 import zoneinfo
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, ClassVar, Final, Protocol, TypeAlias
+from typing import Any, ClassVar, Final, Protocol, TypeAlias, get_args
 
 import msgspec
 
@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 # A write that was begun is given this long to finish after the caller has gone.
 LINGER_S: Final = 30.0
 _STUBBORN_S: Final = 1.0  # for what swallows its cancellation
+_DELTAS: Final = frozenset(get_args(Delta))
 _Outcome: TypeAlias = events.ToolReturned | events.ToolFailed
 _CRASH_WORDS: Final = "I'm sorry, something went wrong on my side. Please call again. Goodbye."
 
@@ -191,7 +192,7 @@ class Runner:
         try:
             async with contextlib.aclosing(self._model.stream(command.ask)) as stream:
                 async for delta in stream:
-                    if not isinstance(delta, Delta):
+                    if type(delta) not in _DELTAS:
                         raise ModelError(f"a delta of {type(delta).__name__}, which is none")
                     self.receive(events.ModelEvent(request, delta))
                     await self._line.drain()

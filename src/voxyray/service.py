@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from voxyray.agent import Agent
@@ -32,7 +32,8 @@ class Service:
     """Everything that outlives a single call.
 
     runners: the calls of this host by id. models: by agent; store: given, or opened as the
-    settings say.
+    settings say. clock: what calls are timed with, seconds; None takes the loop's, which uvloop
+    keeps to whole milliseconds.
 
     Raises:
         SettingsError: a setting that cannot work.
@@ -46,6 +47,7 @@ class Service:
         *,
         store: Store | None = None,
         models: dict[str, Model] | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         if not agents:
             raise SettingsError("there is no agent to serve")
@@ -57,6 +59,7 @@ class Service:
         self.settings = settings
         self.agents = list(agents)
         self.models = models or {agent.name: choose_model(settings, agent) for agent in agents}
+        self._clock = clock
         self._models_named = {agent.name: agent.model for agent in agents}
         self.store = open_store(settings.store) if store is None else store
         self.recorder = Recorder(self.store)
@@ -112,6 +115,7 @@ class Service:
             expires_at=self.reception.expires_at(),
             agents=[other.listing for other in self.agents if other.name != call.agent.name],
             delivery=self.delivery,
+            clock=self._clock,
         )
 
     def _model_for(self, agent: Agent) -> Model:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
@@ -69,7 +70,7 @@ async def own_service(
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         settings = with_development_token(load_settings(public_url=url))
         agents = [_asked_for(each, partials) for each in load_agents(_reference(agent))]
-        service = Service(settings, agents)
+        service = Service(settings, agents, clock=time.perf_counter)
         service.recorder = _Tap(service.store, on_entry)
         models = dict.fromkeys(model.name for model in service.models.values())
         named = agents[0].name if len(agents) == 1 else f"{len(agents)} agents"

@@ -81,11 +81,12 @@ def _check_exposure(settings: Settings, host: str) -> None:
 async def _serve(settings: Settings, agents: Sequence[Agent], listener: socket.socket) -> None:
     import asyncio
     import signal
+    import time
 
     from voxyray.commands import hosting, terminal
     from voxyray.service import Service
 
-    service = Service(settings, agents)
+    service = Service(settings, agents, clock=time.perf_counter)
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)

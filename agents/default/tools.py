@@ -1,4 +1,4 @@
-"""What the receptionist can do: save a name, save a choice, hang up."""
+"""What the receptionist can do: save a name, save a choice, put callers through, hang up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 from rapidfuzz import fuzz, utils
 
 from voxyray.agent import Listing
-from voxyray.builtin import hang_up
+from voxyray.builtin import hang_up, transfer_to_agent, transfer_to_person
 from voxyray.caller import Caller
 from voxyray.context import CallContext
 from voxyray.errors import ToolError
@@ -50,10 +50,13 @@ async def choose_use_case(
     caller: Caller,
     call: CallContext,
 ) -> str:
-    """Save which use case the caller reaches from their next call on."""
+    """Save which use case the caller has chosen; then put them through to it.
+
+    They reach it directly when they call again.
+    """
     chosen = _chosen(name, call.agents)
     await caller.save(agent=chosen.name)
-    return f"Saved. From their next call on they reach {chosen.title}. This call stays here."
+    return f"Saved: {chosen.title}. Put them through now: transfer_to_agent, name {chosen.name}."
 
 
 def _name(which: str, given: str) -> str:
@@ -89,4 +92,4 @@ def _closeness(given: str, listing: Listing) -> float:
     return max(fuzz.WRatio(plain, utils.default_process(text)) for text in known)
 
 
-tools = [save_name, choose_use_case, hang_up]
+tools = [save_name, choose_use_case, transfer_to_agent, transfer_to_person, hang_up]

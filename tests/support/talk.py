@@ -160,4 +160,5 @@ class Conversation:
             return
         result = encode_result(value)
         self.used.append((command.tool.name, command.values, result))
-        await self.do(events.ToolReturned(command.run, result))
+        handoff = result if command.tool.effect == "end" and value is not None else None
+        await self.do(events.ToolReturned(command.run, result, tuple(context.actions), handoff))

@@ -60,7 +60,8 @@ class Intent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     examples: sentences for it; patterns: regular expressions whose named groups are slots; keys:
     what the caller may press instead. needs: slots to be filled first. confirm: a question before
     it is done. tool and arguments (texts with placeholders, or values): what is done, and success,
-    waiting and failure what is said then; without a tool, reply. declined: what is said when the
+    waiting and failure what is said then; without a tool, reply. again: a question asked before it
+    is tried again after the caller spoke and so called it off. declined: what is said when the
     caller does not want it. then: the intent to go on with.
     """
 
@@ -75,6 +76,7 @@ class Intent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     success: Texts = ()
     waiting: Texts = ("That is taking a moment. I'll tell you when it is done.",)
     failure: Texts = ("I'm sorry, that didn't work.",)
+    again: Texts = ()
     declined: Texts = ("That's fine.",)
     then: str = ""
 
@@ -240,7 +242,7 @@ class _Check:
             self._refuse(place, "has arguments but no tool")
         if intent.tool:
             self._some(f"{place}.success", intent.success)
-        for which in ("reply", "success", "waiting", "failure", "declined", "confirm"):
+        for which in ("reply", "success", "waiting", "failure", "declined", "confirm", "again"):
             told = which in ("success", "waiting", "failure")
             self._placeholders(f"{place}.{which}", getattr(intent, which), result=told)
         texts = [value for value in intent.arguments.values() if isinstance(value, str)]

@@ -16,7 +16,18 @@ import msgspec
 from voxyray.models.offline import smalltalk
 from voxyray.models.offline.definition import Definition, Intent
 from voxyray.models.offline.filling import Filler, Filling, options
-from voxyray.models.offline.talk import Action, Called, Keyed, Noted, Replied, Said, Say, Talk, Use
+from voxyray.models.offline.talk import (
+    Action,
+    Called,
+    Event,
+    Keyed,
+    Noted,
+    Replied,
+    Said,
+    Say,
+    Talk,
+    Use,
+)
 from voxyray.models.offline.words import THRESHOLD, best_likeness, correction, normal, yes_or_no
 
 _SURE: Final = 0.9  # likeness from which an intent goes before small talk
@@ -33,12 +44,14 @@ def respond(definition: Definition, talk: Talk) -> Action:
 class _Goal(msgspec.Struct):
     """Something that is being done.
 
-    misses: answers that were not understood; failures: of its tool.
+    called_off: its tool was to be used, but the caller spoke before. misses: answers that were not
+    understood.
     """
 
     name: str
     confirming: bool = False
     confirmed: bool = False
+    called_off: bool = False
     misses: int = 0
 
 
@@ -74,7 +87,8 @@ class Dialogue:
 
     def run(self) -> Action:
         """Go through all that happened, and give what comes next."""
-        for event in self.talk.events:
+        events = _since_arrival(self.talk.events)
+        for event in events:
             if isinstance(event, Replied):
                 self._turns += 1
                 self._settled = True
@@ -89,7 +103,7 @@ class Dialogue:
                 self._settled = False
                 self._take(event)
                 self._answer_goals()
-        if not self.talk.events:
+        if not events:
             self.answer = [self._say(self.of.greeting)]
         if self.talk.forced:
             self._force(self.talk.forced)
@@ -102,14 +116,14 @@ class Dialogue:
         """Note that a confirmation was asked for, so that the next yes is for it."""
         if self.goals and not self._missing(self.goals[-1].name):
             goal = self.goals[-1]
-            goal.confirming = bool(self.of.intents[goal.name].confirm) and not goal.confirmed
+            goal.confirming = bool(self._question(goal))
 
     def _answer_goals(self) -> None:
         """Answer what needs no tool and nothing more from the caller."""
         while self.goals and not self._missing(self.goals[-1].name):
             goal = self.goals[-1]
             intent = self.of.intents[goal.name]
-            if intent.tool or (intent.confirm and not goal.confirmed):
+            if intent.tool or self._question(goal):
                 return
             self.goals.pop()
             self.answer.append(self._say(intent.reply))
@@ -122,6 +136,8 @@ class Dialogue:
             self._press(event.keys)
         elif event.kind == "result":
             self.answer = list(self.outcome)
+        elif event.kind == "resume" and self.goals:
+            self.goals[-1].called_off = False  # it was but a cough
         elif event.kind == "greet":
             self.answer = [self._say(self.of.greeting)]
 
@@ -161,7 +177,10 @@ class Dialogue:
             return False
         goal.confirming = False
         if verdict:
-            goal.confirmed = True
+            goal.confirmed, goal.called_off = True, False
+        elif goal.called_off:
+            self.goals.remove(goal)
+            self.answer.append(self._say(self.of.intents[goal.name].declined))
         else:
             self._clear(needs)
         return True
@@ -286,6 +305,8 @@ class Dialogue:
         )
         if goal is None or called.status == "cancelled":
             self.outcome = self.answer = []
+            if goal is not None:
+                goal.called_off = bool(self.of.intents[goal.name].again)
             return
         intent = self.of.intents[goal.name]
         if called.status == "failed":
@@ -316,6 +337,13 @@ class Dialogue:
     def _tool(self, name: str) -> str:
         return self.of.intents[name].tool
 
+    def _question(self, goal: _Goal) -> Sequence[str]:
+        """Give wordings of what must be asked before it is done; none if nothing."""
+        intent = self.of.intents[goal.name]
+        if goal.called_off:
+            return intent.again
+        return () if goal.confirmed else intent.confirm
+
     def _open(self, name: str, *, keep: bool = False) -> None:
         """Talk about this now; without keep, what was said about it before is asked anew."""
         intent = self.of.intents[name]
@@ -334,6 +362,8 @@ class Dialogue:
             self.done = [each for each in self.done if each != name] + [name]
             self.failures.pop(name, None)
         then = self.of.intents[name].then
+        for goal in self.goals:
+            goal.called_off = goal.called_off and goal.name != then  # it is wanted anew
         if then and then not in self.done and all(goal.name != then for goal in self.goals):
             self._open(then)
 
@@ -362,8 +392,8 @@ class Dialogue:
             if missing := self._missing(goal.name):
                 asks = self.of.slots[missing[0]].ask
                 return self._reply(self._pick(asks, min(goal.misses, len(asks) - 1)))
-            if intent.confirm and not goal.confirmed:
-                return self._reply(self._say(intent.confirm))
+            if question := self._question(goal):
+                return self._reply(self._say(question))
             if self.talk.offers(intent.tool):
                 use = Use(intent.tool, **self._arguments(intent))
                 return use.saying(" ".join(self.answer))
@@ -424,6 +454,14 @@ class Dialogue:
         if filling is not None:
             return filling.fields.get(field, "") if field else filling.spoken
         return "" if base in self.of.slots else self.filler.fact(base, field)
+
+
+def _since_arrival(events: Sequence[Event]) -> Sequence[Event]:
+    """Leave out what was said to another agent: its answers are none of this script's."""
+    for at in range(len(events) - 1, -1, -1):
+        if events[at] == Noted("arrived"):
+            return events[at + 1 :]
+    return events
 
 
 _WHOLE: Final = re.compile(r"\{(\w+)\}")

@@ -12,7 +12,7 @@ from voxyray.errors import ModelError
 from voxyray.models import Delta, Finish, ModelRequest, TextDelta, ToolCall
 from voxyray.models.offline import smalltalk
 from voxyray.models.offline.script import NO_SCRIPT, Script
-from voxyray.models.offline.talk import Action, Noted, Replied, Say, Talk, Use
+from voxyray.models.offline.talk import Action, Called, Noted, Replied, Say, Talk, Use
 
 
 class OfflineModel:
@@ -48,7 +48,8 @@ class OfflineModel:
         if isinstance(action, Say):
             yield Finish("stop", self.name)
             return
-        yield _tool_call(action, request)
+        for number, use in enumerate((action, *action.others), 1):
+            yield _tool_call(use, request, number)
         yield Finish("tool_calls", self.name)
 
     async def _paced(self, text: str) -> AsyncGenerator[TextDelta, None]:
@@ -84,8 +85,8 @@ async def _until(due: float) -> None:
         await asyncio.sleep(wait)
 
 
-def _tool_call(use: Use, request: ModelRequest) -> ToolCall:
-    number = 1 + sum(len(message.tool_calls) for message in request.messages)
+def _tool_call(use: Use, request: ModelRequest, number: int) -> ToolCall:
+    number += sum(len(message.tool_calls) for message in request.messages)
     arguments = msgspec.json.encode(use.arguments).decode()
     return ToolCall(f"offline_{number}", use.tool, arguments)
 
@@ -102,7 +103,7 @@ def respond(script: Script, talk: Talk) -> Action:
     """
     kinds = [event.kind for event in talk.pending if isinstance(event, Noted)]
     latest = talk.latest
-    if isinstance(latest, Noted) and latest.kind in ("repeat", "resume"):
+    if isinstance(latest, Noted) and latest.kind in ("repeat", "resume") and not _called_off(talk):
         again = _whole_reply(script, talk) if latest.kind == "repeat" else _rest(script, talk)
         if again:
             return Say(again)
@@ -113,6 +114,12 @@ def respond(script: Script, talk: Talk) -> Action:
     if "failed" in kinds:
         lead.append("I'm sorry, that didn't work.")
     return _led(" ".join(lead), action)
+
+
+def _called_off(talk: Talk) -> bool:
+    """Whether the words that were cut went with a tool that did not run: both are to come again."""
+    before = talk.events[-2] if len(talk.events) > 1 else None
+    return isinstance(before, Called) and before.status == "cancelled"
 
 
 def _ask(script: Script, talk: Talk) -> Action:
@@ -149,11 +156,19 @@ def _checked(action: Action, talk: Talk) -> Action:
         return action if action.text.strip() else Say(_DONE)
     if not talk.offers(action.tool):
         return Say(action.say.strip() or _CANNOT)
-    for call in talk.calls_of_turn:
-        same = call.name == action.tool and dict(call.arguments) == _plain(action)
-        if same and call.status != "cancelled":
-            return Say(action.say.strip() or _DONE)
-    return action
+    uses = (action, *action.others)
+    new = [use for use in uses if talk.offers(use.tool) and not _is_done(use, talk)]
+    if not new:
+        return Say(action.say.strip() or _DONE)
+    return new[0].saying(action.say).together(*new[1:]) if action.others else action
+
+
+def _is_done(use: Use, talk: Talk) -> bool:
+    """Whether the same was done for this input already."""
+    return any(
+        call.name == use.tool and dict(call.arguments) == _plain(use) and call.status != "cancelled"
+        for call in talk.calls_of_turn
+    )
 
 
 def _plain(use: Use) -> object:

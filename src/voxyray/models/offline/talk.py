@@ -18,7 +18,7 @@ from voxyray.models.offline import smalltalk
 from voxyray.reply import CUT_MARK
 
 NoteKind: TypeAlias = Literal[
-    "resume", "result", "silence", "greet", "failed", "identity", "repeat", "other"
+    "resume", "result", "silence", "greet", "failed", "arrived", "identity", "repeat", "other"
 ]
 CallStatus: TypeAlias = Literal["done", "failed", "waiting", "cancelled"]
 
@@ -38,8 +38,9 @@ class Keyed(msgspec.Struct, frozen=True):
 class Noted(msgspec.Struct, frozen=True):
     """Something that happened without words.
 
-    identity and repeat: the caller asked what they are talking to, or to hear it again; the model
-    answers these by itself.
+    arrived: the caller was put through to this agent, or is back from somebody who did not answer.
+    identity and repeat: they asked what they are talking to, or to hear it again; the model answers
+    these by itself.
     """
 
     kind: NoteKind
@@ -75,19 +76,29 @@ class Say(msgspec.Struct, frozen=True):
 
 
 class Use:
-    """Use a tool: `Use("book", slot="Mon 9:00")`; its result is in the next request's talk."""
+    """Use a tool: `Use("book", slot="Mon 9:00")`; its result is in the next request's talk.
 
-    __slots__ = ("arguments", "say", "tool")
+    others: tools to be used at the same time.
+    """
+
+    __slots__ = ("arguments", "others", "say", "tool")
 
     def __init__(self, tool: str, /, **arguments: Any) -> None:
         self.tool = tool
         self.arguments = arguments
         self.say = ""
+        self.others: tuple[Use, ...] = ()
 
     def saying(self, text: str) -> Use:
         """Give the same with words that are said first (the farewell, where the tool hangs up)."""
         use = Use(self.tool, **self.arguments)
-        use.say = text
+        use.say, use.others = text, self.others
+        return use
+
+    def together(self, *others: Use) -> Use:
+        """Give the same with other tools that are used at the same time."""
+        use = self.saying(self.say)
+        use.others = (*self.others, *others)
         return use
 
     def __repr__(self) -> str:
@@ -207,6 +218,8 @@ _KINDS: Final[Mapping[str, NoteKind]] = {
     notes.GREET_NOTE: "greet",
     notes.END_FAILED_NOTE: "failed",
 }
+# How the notes of `reception` begin when a call goes on in another session.
+_ARRIVALS: Final = ("[The caller was put through to you", "[The caller was to talk to a person")
 _WAITING: Final = (notes.STILL_RUNNING, notes.NO_OUTCOME.partition("{")[0])
 _CANCELLED: Final = (notes.CANCELLED.partition(":")[0] + ":", "Not done:")
 
@@ -233,7 +246,8 @@ def _caller_events(line: str) -> list[Event]:
         if pressed := _PRESSED.fullmatch(note[1]):
             events.append(Keyed(pressed[1].replace(" ", "")))
         else:
-            events.append(Noted(_KINDS.get(note[1], "other")))
+            other: NoteKind = "arrived" if note[1].startswith(_ARRIVALS) else "other"
+            events.append(Noted(_KINDS.get(note[1], other)))
     if not line.strip():
         return events
     if smalltalk.asks_to_repeat(line):

@@ -155,8 +155,11 @@ def _program() -> str:
     import shutil
     import sys
 
-    is_script = os.path.basename(sys.argv[0]) == "voxyray"
-    return os.path.relpath(sys.argv[0]) if is_script and not shutil.which("voxyray") else "voxyray"
+    from pathlib import Path
+
+    if shutil.which("voxyray") or Path(sys.argv[0]).name != "voxyray":
+        return "voxyray"
+    return os.path.relpath(sys.argv[0])
 
 
 def _next_steps(settings: Settings, port: int) -> Table:

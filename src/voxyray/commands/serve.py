@@ -154,7 +154,6 @@ def _program() -> str:
     """Give what to type for this program: `make run` starts it from a place not on the PATH."""
     import shutil
     import sys
-
     from pathlib import Path
 
     if shutil.which("voxyray") or Path(sys.argv[0]).name != "voxyray":

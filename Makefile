@@ -23,7 +23,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 run: $(STAMP) ## Start the server with the default agent
 	@$(BIN)/voxyray serve
 
-call: $(STAMP) ## Place one simulated call that shows an interruption and a tool
+call: $(STAMP) ## Place one simulated call: an interruption, tools, a transfer
 	@$(BIN)/voxyray call --demo
 
 test: $(STAMP) ## Run every test (no network, no key)

@@ -250,6 +250,102 @@ def test_a_call_for_people_then_calls_and_show() -> None:
     assert "voxyray calls" in unknown.stderr
 
 
+PIZZA = """
+title = "Pizza shop"
+description = "A pizza shop. Ask about opening hours."
+greeting = "Hello {{ caller.first_name }}, this is the pizza shop."
+"""
+
+
+@pytest.fixture
+def switchboard(place: Path) -> Path:
+    """The receptionist, and a pizza shop that is the tests' own."""
+    shop = place / "agents" / "restaurant_order"
+    shop.mkdir(parents=True)
+    (place / "agents" / "default").symlink_to(RECEPTION)
+    (shop / "agent.toml").write_text(PIZZA)
+    (shop / "prompt.md").write_text("Sell pizza.")
+    (shop / "tools.py").write_text("from voxyray import hang_up\n\ntools = [hang_up]\n")
+    return place
+
+
+def test_the_demonstration_puts_the_caller_through(switchboard: Path) -> None:
+    made = placed("--demo")
+    assert made["problems"] == []
+    assert made["ending"]["by"] == "agent"
+    turns = made["turns"]
+    assert [turn["number"] for turn in turns] == [0, 1, 2, 3, 4, 5]
+    assert [turn["agent"] for turn in turns] == ["default"] * 4 + ["restaurant_order"] * 2
+    assert [[tool["name"] for tool in turn["tools"]] for turn in turns] == [
+        [],
+        ["save_name"],
+        [],
+        ["choose_use_case", "transfer_to_agent"],
+        [],
+        ["hang_up"],
+    ]
+    assert turns[2]["cut"]["by"] == "interrupt"
+    assert turns[3]["said"] == "One moment, I'll put you through to the Pizza shop."
+    assert turns[4]["cause"] == "greeting"
+    assert turns[4]["heard"] == "Hello Ada, this is the pizza shop."
+    assert [frame["session"] for frame in made["frames"] if frame["frame"]["type"] == "setup"] == [
+        0,
+        1,
+    ]
+
+    (listed,) = json.loads(voxyray("calls", "--json").stdout)["calls"]
+    assert (listed["agent"], listed["last_agent"]) == ("default", "restaurant_order")
+    assert (listed["turns"], listed["ended"]) == (4, "agent")
+    assert "default → restaurant_order" in voxyray("calls").output
+    shown = voxyray("show", "--last").output
+    assert "agent default → restaurant_order" in shown
+    assert "restaurant_order takes the call" in shown
+    assert "ended by agent" in shown
+
+
+def test_lines_wait_until_the_caller_is_put_through(switchboard: Path) -> None:
+    result = voxyray("call", *FAST, "--say", "I want the pizza shop", "--say", "Goodbye")
+    assert result.exit_code == 0, result.output
+    before, after = result.stdout.split("where the time went")[0].split(
+        "restaurant_order takes the call"
+    )
+    assert "caller I want the pizza shop" in before
+    assert "caller Goodbye" in after
+
+
+def test_a_transfer_at_a_server_that_runs(
+    switchboard: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [*PROGRAM, "serve", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        try:
+            url = _address(running)
+            made = placed("--url", url, "--demo")
+            assert made["source"] == "journal"
+            assert [turn["agent"] for turn in made["turns"]][-1] == "restaurant_order"
+            assert made["turns"][-1]["tools"][0]["name"] == "hang_up"
+
+            monkeypatch.setenv("VOXYRAY_STORE", "memory:")
+            made = placed("--url", url, "--demo")
+            assert made["source"] == "carrier"
+            causes = [turn["cause"] for turn in made["turns"]]
+            assert causes == ["greeting", *["speech"] * 3, "greeting", "speech"]
+            assert made["turns"][4]["said"] == "Hello Ada, this is the pizza shop."
+        finally:
+            running.kill()
+
+
+def _address(running: subprocess.Popen[str]) -> str:
+    """Give where a server listens, once it is up."""
+    assert running.stdout is not None
+    shown = ""
+    while "Ctrl-C" not in shown:
+        line = running.stdout.readline()
+        assert line, shown
+        shown += line
+    return str(re.findall(r"(http://127.0.0.1:\d+)/voice", shown)[0])
+
+
 def test_the_beginning_of_an_id_must_be_unique() -> None:
     for _ in range(2):
         placed("--agent", RECEPTION, typed="")

@@ -305,6 +305,39 @@ def test_the_call_as_a_whole(desk: Desk) -> None:
     assert len(view.turns) == 1
 
 
+def test_sessions_of_one_call_are_told_apart() -> None:
+    """Runs and requests are numbered anew in the session of the next agent."""
+
+    def entry(turn: int, seq: int, what: journal.What) -> journal.Entry:
+        return journal.Entry(turn, seq, turn * 1000.0 + seq, what)
+
+    def session(agent: str, turn: int, tool: str, result: str, why: str) -> list[journal.Entry]:
+        ended = journal.ToolFinished(1, tool, "done", result)
+        return [
+            entry(turn, 0, journal.CallStarted(100.0 + turn, agent, f"{agent} here.")),
+            entry(turn, 1, journal.TurnStarted("greeting", "")),
+            entry(turn + 1, 0, journal.TurnStarted("speech", "go on")),
+            entry(turn + 1, 1, journal.ToolStarted(1, tool, "end", "{}", "")),
+            entry(turn + 1, 2, ended),
+            entry(turn + 1, 3, journal.CallEnded(1000, why)),
+        ]
+
+    entries = session("desk", 0, "transfer_to_agent", "moved", "agent")
+    assert call_view(entries).why == "agent"
+    entries += session("shop", 2, "hang_up", "done", "caller")
+    view = call_view(reversed(entries))
+    assert (view.agent, view.agents, view.why) == ("desk", ("desk", "shop"), "caller")
+    assert view.started_at == 100.0
+    assert [turn.agent for turn in view.turns] == ["desk", "desk", "shop", "shop"]
+    assert [turn.said for turn in view.turns] == ["desk here.", "", "shop here.", ""]
+    tools = [tool for turn in view.turns for tool in turn.tools]
+    assert [(tool.name, tool.result) for tool in tools] == [
+        ("transfer_to_agent", "moved"),
+        ("hang_up", "done"),
+    ]
+    assert call_view(entries[:-1]).why == ""  # the second session goes on
+
+
 def test_an_empty_journal() -> None:
     assert call_view([]) == CallView(())
 

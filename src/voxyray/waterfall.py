@@ -74,7 +74,8 @@ class TurnView(msgspec.Struct, frozen=True):
 
     caller: their words, or a note in brackets. said: without fillers. gap_ms: from the end of the
     caller's input to the first words sent; audible_ms: to the start of speech. parts sum to gap_ms,
-    with the carrier's to audible_ms. started_ms: from the call's first event.
+    with the carrier's to audible_ms. started_ms: from the call's first event. agent: who answered;
+    empty if the journal does not tell.
     """
 
     number: int
@@ -93,6 +94,7 @@ class TurnView(msgspec.Struct, frozen=True):
     tokens: Usage | None = None
     model: str = ""
     marks: tuple[Mark, ...] = ()
+    agent: str = ""
 
     @property
     def culprit(self) -> Part | None:
@@ -102,34 +104,54 @@ class TurnView(msgspec.Struct, frozen=True):
 
 
 class CallView(msgspec.Struct, frozen=True):
-    """One call as it went; started_at is epoch seconds, why as in `CallEnded`, empty if open."""
+    """One call as it went, from its first session to its last.
+
+    agent took the call; agents: all that did, in order, each when the caller was put through.
+    started_at: epoch seconds. why: as in `CallEnded`, of the last session; empty if it is open.
+    """
 
     turns: tuple[TurnView, ...]
     agent: str = ""
     started_at: float | None = None
     duration_ms: float = 0.0
     why: str = ""
+    agents: tuple[str, ...] = ()
 
 
 def call_view(entries: Iterable[Entry]) -> CallView:
     """Give the whole call, from any part of its journal."""
     ordered = _in_order(entries)
-    started = next((e.what for e in ordered if isinstance(e.what, journal.CallStarted)), None)
-    ended = next((e.what for e in ordered if isinstance(e.what, journal.CallEnded)), None)
+    started = [e.what for e in ordered if isinstance(e.what, journal.CallStarted)]
+    last = _sessions(ordered)[-1] if ordered else []
+    ended = next((e.what for e in last if isinstance(e.what, journal.CallEnded)), None)
     return CallView(
         tuple(turns(ordered)),
-        started.agent if started else "",
-        started.at if started else None,
+        started[0].agent if started else "",
+        started[0].at if started else None,
         max((entry.at_ms for entry in ordered), default=0.0),
         ended.why if ended else "",
+        tuple(each.agent for each in started),
     )
 
 
 def turns(entries: Iterable[Entry]) -> list[TurnView]:
     """Give the turns of a call, from any part of its journal."""
-    ordered = _in_order(entries)
-    numbers = sorted({entry.turn for entry in ordered})
-    return [_turn(ordered, number) for number in numbers]
+    views = []
+    for session in _sessions(_in_order(entries)):
+        numbers = sorted({entry.turn for entry in session})
+        views += [_turn(session, number) for number in numbers]
+    return views
+
+
+def _sessions(ordered: list[Entry]) -> list[list[Entry]]:
+    """Part the entries of a call by its sessions: runs and requests are numbered anew in each."""
+    firsts = {entry.turn for entry in ordered if isinstance(entry.what, journal.CallStarted)}
+    sessions: list[list[Entry]] = []
+    for entry in ordered:
+        if not sessions or (entry.turn in firsts and entry.turn != sessions[-1][-1].turn):
+            sessions.append([])
+        sessions[-1].append(entry)
+    return sessions
 
 
 def _in_order(entries: Iterable[Entry]) -> list[Entry]:
@@ -146,6 +168,7 @@ def _turn(ordered: list[Entry], number: int) -> TurnView:
     what = started.what if started else None
     zero_us = _us(own[0]) if origin_us is None else origin_us
     outputs = [e.what for e in own if isinstance(e.what, journal.ModelOutput)]
+    agent = next((e.what.agent for e in ordered if isinstance(e.what, journal.CallStarted)), "")
     return TurnView(
         number,
         what.cause if isinstance(what, journal.TurnStarted) else "unknown",
@@ -163,6 +186,7 @@ def _turn(ordered: list[Entry], number: int) -> TurnView:
         tokens=_sum([output.usage for output in outputs if output.usage is not None]),
         model=next((output.model for output in reversed(outputs) if output.model), ""),
         marks=_marks(own, zero_us),
+        agent=agent,
     )
 
 

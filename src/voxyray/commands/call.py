@@ -13,7 +13,7 @@ _EXAMPLES = """\b
 Examples:
   voxyray call                                     talk by typing
   voxyray call --say "I'm Ada Lovelace" --say "!Stop"
-  voxyray call --demo                              an interruption and a tool
+  voxyray call --demo                              an interruption, tools, a transfer
   voxyray call --url http://127.0.0.1:8080 --json  call a running server
 
 Exit code: 0 if the call ended well, 1 if not, 2 if it could not be placed.
@@ -23,7 +23,7 @@ Exit code: 0 if the call ended well, 1 if not, 2 if it could not be placed.
 @click.command("call", epilog=_EXAMPLES)
 @click.option("--agent", metavar="NAME", help="A name in agents/, a folder, or module:attribute.")
 @click.option("--say", "lines", metavar="TEXT", multiple=True, help="Say this; repeatable.")
-@click.option("--demo", is_flag=True, help="A call that shows an interruption and a tool.")
+@click.option("--demo", is_flag=True, help="A call that shows an interruption, tools, a transfer.")
 @click.option("--url", metavar="URL", help="Call a running server instead of one of its own.")
 @click.option("--from", "from_", metavar="NUMBER", help=f"The caller's number.  [{_FROM}]")
 @click.option("--partials", is_flag=True, help="Ask for and show partial transcripts.")

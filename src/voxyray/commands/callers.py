@@ -17,12 +17,13 @@ CUT_AFTER_WORDS: Final = 4
 DEMO: Final = (
     "My name is Ada Lovelace.",
     "Tell me about the pizza shop.",
-    "!Yes, I would like that one.",
+    "!Yes, put me through, please.",
     "That's all, thank you. Goodbye.",
 )
 _KEYS: Final = re.compile(r"[0-9*#]+")
 _A_DAY_S: Final = 86_400.0
 _AGENT_MAY_END_S: Final = 1.0  # a farewell is followed by the end of the call
+_SESSION_MAY_END_S: Final = 0.25  # after it was all played; the app's own time knows no pace
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -71,7 +72,7 @@ class Patient:
             async with contextlib.aclosing(_until_over(self._lines, phone)) as lines:
                 async for line in lines:
                     await self._do(phone, parse(line))
-            await phone.listen()
+            await self._listen(phone)
             await phone.wait(_AGENT_MAY_END_S / self._pace)
         except TwinTimeout as error:
             self.trouble = str(error)
@@ -84,7 +85,7 @@ class Patient:
                 with contextlib.suppress(TwinTimeout):  # too short to cut: said after it
                     await phone.cut_in(step.text, after_words=CUT_AFTER_WORDS)
                     return
-            await phone.listen()
+            await self._listen(phone)
             if step.act == "press":
                 await phone.press(step.text)
             else:
@@ -92,6 +93,14 @@ class Patient:
         except CallOver:
             self.left += 1
             raise
+
+    async def _listen(self, phone: Phone) -> None:
+        """Hear the agent out, and those whom the caller is put through to."""
+        await phone.listen()
+        await phone.wait(_SESSION_MAY_END_S)
+        while not phone.connected:
+            await phone.listen()
+            await phone.wait(_SESSION_MAY_END_S)
 
 
 class Typist:

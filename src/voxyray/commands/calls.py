@@ -76,7 +76,7 @@ def _print(listed: list[Listed]) -> None:
         length = terminal.seconds(each.duration_ms) if each.duration_ms is not None else "-"
         table.add_row(
             terminal.local_time(each.started_at),
-            each.agent,
+            each.agent if each.last_agent == each.agent else f"{each.agent} → {each.last_agent}",
             each.caller,
             str(each.turns),
             length,

@@ -53,6 +53,17 @@ def no_input(cause: str, text: str = "") -> str:
     return _NO_INPUT.get(cause, text or cause)
 
 
+def takes_over(agent: str) -> str:
+    """Say that another session of the call begins."""
+    return f"{agent or 'another agent'} takes the call"
+
+
+def _begins(turn: TurnView) -> str:
+    if turn.cause == "greeting" and turn.number:
+        return takes_over(turn.agent)
+    return no_input(turn.cause, turn.caller)
+
+
 def reply(turn: TurnView, *, plain: bool = False) -> Text:
     """Give a reply, with what was said but not heard marked as such."""
     if turn.cut is None:
@@ -114,7 +125,7 @@ def transcript(turns: Sequence[TurnView], *, plain: bool = False) -> Group:
         if turn.cause in ("speech", "keys") and turn.caller:
             rows.append(line("caller", Text(turn.caller), "bold green"))
         elif turn.number:
-            rows.append(line("", Text(no_input(turn.cause, turn.caller), style="dim italic")))
+            rows.append(line("", Text(_begins(turn), style="dim italic")))
         rows += [
             line("filler", Text(filler.text, style="dim italic"), "dim") for filler in turn.fillers
         ]
@@ -176,7 +187,7 @@ def _turn_bars(turn: TurnView, width: int, scale: float, *, plain: bool) -> Rend
 
 
 def _heading(turn: TurnView) -> Text:
-    words = turn.caller if turn.cause in ("speech", "keys") else no_input(turn.cause)
+    words = turn.caller if turn.cause in ("speech", "keys") else _begins(turn)
     return Text.assemble((f"{turn.number:>2}  ", "bold"), shortened(words, 60))
 
 

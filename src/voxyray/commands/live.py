@@ -43,6 +43,8 @@ class LiveTalk:
         self._partial = ""
         self._keys = ""
         self._last_label = ""
+        self._sessions = 0
+        self._journaled = False
         self._cut = False
         self._live = Live(
             console=console,
@@ -68,6 +70,8 @@ class LiveTalk:
         if not isinstance(event, record.KeyPressed | record.ClausePlayed | record.Interrupted):
             self._finish_keys()
         match event:
+            case record.SessionOpened():
+                self._open_session()
             case record.AgentToken():
                 self._pending += event.text
             case record.ClausePlayed():
@@ -104,6 +108,12 @@ class LiveTalk:
             self._strike(event.text[len(event.heard) :])
             if not self._live.is_started:
                 self._finish_paragraph()
+
+    def _open_session(self) -> None:
+        self._sessions += 1
+        self._pending = self._played = ""
+        if self._sessions > 1 and not self._journaled:
+            self._note(drawing.takes_over(""))
 
     def _close(self) -> None:
         self._waiting_since = None
@@ -145,7 +155,11 @@ class LiveTalk:
 
     def on_entry(self, entry: journal.Entry) -> None:
         """Take an entry of the call's journal, as it is written."""
+        self._journaled = True
         match entry.what:
+            case journal.CallStarted() as begun if entry.turn:
+                self._running.clear()
+                self._note(drawing.takes_over(begun.agent))
             case journal.Said(kind="filler") as said:
                 self._fillers.add(said.text.strip())
             case journal.ToolStarted() as started:

@@ -27,7 +27,8 @@ _TALKING_WITHIN_S: Final = 60.0
 class Listed(msgspec.Struct, frozen=True):
     """A call in the list of its day.
 
-    started_at: epoch seconds. turns: begun so far, the greeting not counted. ended: `agent`,
+    agent took the call; last_agent: who had it last, another one if the caller was put through.
+    started_at: epoch seconds. turns: begun so far, greetings not counted. ended: `agent`,
     `caller`, `dropped`, `talking`, or `unknown` when its end was never written.
     """
 
@@ -38,6 +39,7 @@ class Listed(msgspec.Struct, frozen=True):
     turns: int
     ended: str
     duration_ms: float | None
+    last_agent: str = ""
 
 
 def existing_store(settings: Settings) -> Store | None:
@@ -57,10 +59,8 @@ def existing_store(settings: Settings) -> Store | None:
     return open_store(settings.store)
 
 
-async def read_journal(
-    store: Store, call_id: str, *, until: type[msgspec.Struct] | None = None
-) -> list[Entry]:
-    """Read a call's journal; until: wait a little for an entry of this kind to be written.
+async def read_journal(store: Store, call_id: str, *, ended: int = 0) -> list[Entry]:
+    """Read a call's journal; ended: wait a little for the ends of so many sessions to be written.
 
     Raises:
         StoreError: the id can be no call's.
@@ -71,7 +71,7 @@ async def read_journal(
         entries = [
             journal.from_item(item) for item in await store.query(keys.call(call_id), _JOURNAL)
         ]
-        if until is None or any(isinstance(entry.what, until) for entry in entries):
+        if sum(isinstance(entry.what, journal.CallEnded) for entry in entries) >= ended:
             return entries
         # A server that writes to another store would never write it here.
         if time.monotonic() > deadline_s:
@@ -100,20 +100,28 @@ async def _listed(store: Store, item: Item) -> Listed:
     """Look at the last entry only: it tells the turns, and the end if there was one."""
     call_id, started_at = str(item.get("call", "")), int(item.get("started_at_ms", 0)) / 1000
     last = await store.query(keys.call(call_id), _JOURNAL, limit=1, reverse=True)
+    head = await store.get(keys.call(call_id), keys.HEAD) or {}
+    agent = str(item.get("agent", ""))
     turns, ended, duration_ms = 0, "unknown", None
     if last:
-        turns = int(str(last[0]["sk"]).split("#")[1])
+        turns = max(0, int(str(last[0]["sk"]).split("#")[1]) - _transfers(head))
         duration_ms = int(last[0].get("at_us", 0)) / 1000
         ended = _ended(last[0], started_at + duration_ms / 1000)
     return Listed(
         call_id,
-        str(item.get("agent", "")),
+        agent,
         str(item.get("caller", "")),
         started_at,
         turns,
         ended,
         duration_ms,
+        str(head.get("agent", agent)),
     )
+
+
+def _transfers(head: Item) -> int:
+    """Tell how often the call went on in another session: each began with a greeting."""
+    return len(head.get("ended_sessions", ())) - (head.get("status") == "ended")
 
 
 def _ended(last: Item, at_s: float) -> str:

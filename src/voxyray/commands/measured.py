@@ -90,7 +90,7 @@ def measured(record: CallRecord) -> list[TurnView]:
     views = []
     for turn, end_ms in zip(turns, ends, strict=True):
         spoken = [s for s in record.spoken if turn.at_ms <= s.t_ms < end_ms]
-        if turn.number == 0:
+        if turn.cause == "greeting":
             turn.said = "".join(s.text for s in spoken if s.source == "greeting") + turn.said
         views.append(
             turn.view("".join(s.heard for s in spoken if s.source in ("greeting", "text")))
@@ -102,6 +102,8 @@ def _begins(frame: FrameSeen, data: dict[str, Any], turn: _Turn) -> _Turn | None
     """Give the turn that a frame begins, if it does; keys in a row are one input."""
     if frame.direction != "to_app":
         return None
+    if data.get("type") == "setup" and frame.session:
+        return _Turn(turn.number + 1, "greeting", "", frame.t_ms)
     if data.get("type") == "prompt" and data.get("last", True):
         return _Turn(turn.number + 1, "speech", str(data.get("voicePrompt", "")), frame.t_ms)
     if data.get("type") == "dtmf":

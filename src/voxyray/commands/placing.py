@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
-from voxyray import __version__, journal
+from voxyray import __version__
 from voxyray.agent import Agent
 from voxyray.commands import hosting
 from voxyray.commands.lookup import existing_store, read_journal
@@ -151,14 +151,14 @@ async def _check_answers(url: str) -> None:
     )
 
 
-async def stored_journal(settings: Settings, call_id: str) -> list[Entry]:
+async def stored_journal(settings: Settings, call_id: str, sessions: int) -> list[Entry]:
     """Read a finished call's journal, if the server's store is the one of our settings."""
     try:
         store = existing_store(settings)
         if store is None:
             return []
         try:
-            return await read_journal(store, call_id, until=journal.CallEnded)
+            return await read_journal(store, call_id, ended=sessions)
         finally:
             await store.close()
     except VoxyrayError:

@@ -83,7 +83,8 @@ def _print(call_id: str, view: CallView, marks: bool) -> None:
     console = terminal.stdout()
     started = terminal.local_time(view.started_at) if view.started_at is not None else "unknown"
     console.print(Text.assemble(("call ", "dim"), (call_id, "bold cyan")))
-    console.print(f"[dim]agent[/] {view.agent or 'unknown'}  [dim]started[/] {started}", end="")
+    agents = " → ".join(view.agents) or "unknown"
+    console.print(f"[dim]agent[/] {agents}  [dim]started[/] {started}", end="")
     console.print(f"  [dim]length[/] {terminal.seconds(view.duration_ms)}", end="")
     console.print(f"  [dim]ended by[/] {view.why or 'nobody yet, or its end was not written'}")
     console.print()

@@ -193,7 +193,9 @@ class Simulated:
     async def _turns(self, record: CallRecord) -> tuple[list[TurnView], str]:
         entries = self._entries
         if self._wanted.url and record.sessions:
-            entries = await placing.stored_journal(self._settings, record.call_sid)
+            entries = await placing.stored_journal(
+                self._settings, record.call_sid, len(record.sessions)
+            )
         if entries:
             return turns(entries), "journal"
         return measured.measured(record), "carrier"

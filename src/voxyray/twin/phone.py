@@ -147,6 +147,11 @@ class Phone:
         """Whether the call goes on."""
         return not self._over and not self.hung_up
 
+    @property
+    def connected(self) -> bool:
+        """Whether a relay session is at the other end; between two of a call there is none."""
+        return self._relay is not None
+
     # -- for whoever carries the call ---------------------------------------------------------
 
     def connect(self, relay: Relay | None) -> None:

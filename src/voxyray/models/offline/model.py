@@ -160,7 +160,8 @@ def _checked(action: Action, talk: Talk) -> Action:
     new = [use for use in uses if talk.offers(use.tool) and not _is_done(use, talk)]
     if not new:
         return Say(action.say.strip() or _DONE)
-    return new[0].saying(action.say).together(*new[1:]) if action.others else action
+    first = Use(new[0].tool, **new[0].arguments).saying(action.say)
+    return first.together(*new[1:])
 
 
 def _is_done(use: Use, talk: Talk) -> bool:

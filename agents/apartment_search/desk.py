@@ -43,6 +43,7 @@ _FALLBACKS: Final = (
     "I'm afraid I don't follow.",
     "I didn't understand that, I'm sorry.",
 )
+_UNKNOWN: Final = "I don't know that, I'm sorry. A colleague may: just say that you want a person."
 _KEYS: Final = "Press one for the apartments, two for your tours."
 _PUT_THROUGH: Final = "One moment, I'll put you through to a colleague in the office."
 _ANSWERED: Final[tuple[Kind, ...]] = ("no", "yes")
@@ -66,7 +67,7 @@ class Desk(Memory):
                 case Replied():
                     self.turns += 1
                     self._answered = True
-                    self.note_cut(event)
+                    self.note_said(event)
                 case Called():
                     self._answered = True
                     self.take(event)
@@ -78,7 +79,9 @@ class Desk(Memory):
     def _begin_turn(self) -> None:
         """Forget what was to be said and done before, once it has been answered."""
         if self._answered:
-            self.todo, self.answers, self.leaving = [], [], None
+            self.todo, self.leaving = [], None
+            # What a tool has changed is told, whatever was said meanwhile.
+            self.answers = self.answers if self.untold else []
         self._answered = False
 
     def _act(self) -> Action:
@@ -114,11 +117,28 @@ class Desk(Memory):
     def _hear(self, text: str) -> None:
         asked, self.question = self.question, ""
         self.heard = heard = hear(text, self.now, asked_when=asked in _ABOUT_TIMES)
+        if self.untold or self.waiting:
+            if self._meanwhile(heard, asked):
+                return
+            asked = ""
         for understood in (self._leave, self._answer, self._wish):
             if understood(heard, asked):
                 self._misses = 0
                 return
         self._miss(heard, asked)
+
+    def _meanwhile(self, heard: Heard, asked: Question) -> bool:
+        """Take words that were said before the outcome of a booking or the like was told."""
+        untold, self.untold = self.untold, False
+        if heard.matters and not heard.has("book", "this"):
+            return False
+        if not untold:
+            self.answers = ["I'm still on it. One moment, please."]
+        elif heard.answer is False and asked == "text":
+            self.question = "keep"
+        else:
+            self.question = asked or "else"
+        return True
 
     def _leave(self, heard: Heard, asked: Question) -> bool:
         """Put through, or say goodbye."""
@@ -128,8 +148,7 @@ class Desk(Memory):
             self.leaving = use.saying(_PUT_THROUGH)
             return True
         done = kind_of(heard.text, ("nothing",)) or (heard.answer is False and asked == "else")
-        wants = heard.when or heard.flats or heard.topics or heard.wants or heard.kind
-        if kind_of(heard.text, ("goodbye",)) is None and (not done or wants):
+        if kind_of(heard.text, ("goodbye",)) is None and (not done or heard.matters):
             return False
         farewell = self.vary(*REPLIES["goodbye"])
         self.answers.append(farewell)
@@ -151,6 +170,10 @@ class Desk(Memory):
             self.answers.append(self.vary(*REPLIES[kind]))
         else:
             self._misses += 1
+            if heard.has("question") and len(heard.text.split()) > 2:
+                self.answers.append(_UNKNOWN)
+                self.question = asked
+                return
             self.answers.append(_FALLBACKS[(self._misses - 1) % len(_FALLBACKS)])
             if self._misses > 1 or not asked:
                 self.answers.append(_HELP)
@@ -162,12 +185,16 @@ class Desk(Memory):
         """Take a sentence as the answer to what was asked; false if it is something else."""
         if heard.unclear or heard.topics or heard.absent or heard.has("mine"):
             return False
+        if heard.has("drop") and asked != "text":
+            return self._drop()
         if asked in ("book", "which") and self.offered:
             return self._choose(heard)
         if asked in ("flat", "flat_to_see") and not heard.flats:
             return self._choose_flat(heard, asked)
         if asked == "text":
             return self._text_or_not(heard)
+        if asked == "keep":
+            return self._keep_or_not(heard)
         if asked == "see" and heard.answer is not None and not heard.flats:
             return self._see_or_not(heard)
         if asked == "which_tour":
@@ -233,7 +260,7 @@ class Desk(Memory):
             if heard.kind in (None, tour.tour_type) and heard.when.takes(start(tour))
         ]
         exact = heard.when.hours is not None and heard.when.hours.exact is not None
-        if len(fitting) == 1 and exact:
+        if len(fitting) == 1 and (exact or len(self.offered) == 1) and not anew:
             self._settle(fitting[0])
         elif fitting and not anew:
             self._offer_again(fitting)
@@ -258,15 +285,41 @@ class Desk(Memory):
         self.do("move_tour", **new, **which(self.old))
 
     def _text_or_not(self, heard: Heard) -> bool:
-        if heard.has("cancel", "move", "tour", "list") or heard.flats or heard.when:
+        if heard.has("cancel", "move", "tour", "list") or heard.flats:
             return False
+        if heard.when or heard.kind:
+            return self._on_second_thoughts(heard)
         if heard.answer or heard.has("text"):
             self.do("send_confirmation")
+        elif heard.answer is False and self.unheard:
+            # They cut in on the news, not on a question they have not heard.
+            self.answers.append(f"It is booked {said(self.held[-1], self.now)}.")
+            self.question = "keep"
         elif heard.answer is False:
             self.answers.append("All right.")
             self.question = "else"
         else:
             return False
+        return True
+
+    def _on_second_thoughts(self, heard: Heard) -> bool:
+        """Take `no, Wednesday`, said of what has just been booked, as a wish to move it."""
+        if not self.held:
+            return False
+        self.purpose, self.old = "move", self.held[-1]
+        self.flat, self.kind = self.old.apartment, heard.kind or self.old.tour_type
+        day = start(self.old).date()
+        self.check(When(heard.when.days or Days(day, day), heard.when.hours))
+        return True
+
+    def _keep_or_not(self, heard: Heard) -> bool:
+        if heard.answer is None and not heard.has("cancel"):
+            return False
+        if heard.answer and not heard.has("cancel"):
+            self.answers.append("Good.")
+            self.question = "else"
+        else:
+            self.do("cancel_tour", **which(self.held[-1]))
         return True
 
     def _see_or_not(self, heard: Heard) -> bool:
@@ -307,12 +360,15 @@ class Desk(Memory):
             self.do("my_appointments")
         elif heard.has("text"):
             self.do("send_confirmation")
+        elif heard.topics and heard.budget:
+            self._list(heard, asked)
+            self.topics = heard.topics
         elif heard.topics or heard.absent:
             self._inquire(heard, asked)
         elif heard.has("tour") or touring or (_dated(heard) and not heard.moving_in):
             return self._tour_wished(heard, touring=touring, before=before)
-        elif heard.has("list", "cheaper") or heard.flats or heard.budget or heard.when:
-            self._list(heard)
+        elif heard.has("list", "cheaper", "at_once") or heard.flats or heard.budget or heard.when:
+            self._list(heard, asked)
         else:
             return False
         return True
@@ -324,6 +380,8 @@ class Desk(Memory):
         self.budget = heard.budget or self.budget
         if heard.when.days and heard.moving_in and not touring and not heard.has("tour"):
             self.by = times.texts(heard.when)[0] or ""
+        elif heard.has("at_once") and heard.moving_in and not heard.has("tour"):
+            self.by = "right away"
 
     def _change_tour(self, heard: Heard) -> None:
         moving = heard.has("move")
@@ -356,14 +414,16 @@ class Desk(Memory):
         # The offer is still there when the question is answered.
         self.question = asked or "else"
 
-    def _list(self, heard: Heard) -> None:
-        """List what fits; a general question is about all of them again."""
+    def _list(self, heard: Heard, asked: Question) -> None:
+        """List what fits: what was spoken of last, or, for a general question, all of them."""
         if heard.has("cheaper"):
             self.budget = office().flat(self.flat).rent - 1 if self.flat else self.budget
             self.flat = None
-        specific = heard.flats or heard.budget or heard.when or _about_this(heard)
+        general = heard.has("all") or asked in ("", "flat", "else")
+        specific = heard.flats or _about_this(heard) or not general
         name = self.flat if specific and len(heard.flats) < 2 else None
         given = {"type": name, "budget": self.budget, "move_in_by": self.by}
+        self.topics = ()
         self.do("list_apartments", **{key: value for key, value in given.items() if value})
 
 

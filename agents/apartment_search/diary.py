@@ -54,26 +54,18 @@ async def appointments(store: Store, holder: str, now: datetime) -> list[Appoint
 
 async def book(store: Store, new: Appointment, now: datetime) -> Outcome:
     """Take a slot for its holder; of any number who try at the same time, one gets it."""
-    try:
-        await store.write(*tours.booking(new))
-    except ConditionFailed:
-        refused = await _refusal(store, new)
-        if refused != "taken":
-            return refused
-        # The first caller of a day may know the time from yesterday's call.
-        _, added = await stocked(store, now)
-        if not added:
-            return refused
-        return await _once_more(store, new)
-    return "booked"
-
-
-async def _once_more(store: Store, new: Appointment) -> Outcome:
-    try:
-        await store.write(*tours.booking(new))
-    except ConditionFailed:
-        return await _refusal(store, new)
-    return "booked"
+    for _ in range(_TRIES):
+        try:
+            await store.write(*tours.booking(new))
+        except ConditionFailed:
+            # Nobody may have looked at this day before; then its slots come to be here.
+            if new.slot not in await free_slots(store, now):
+                return await _refusal(store, new)
+            if (refused := await _refusal(store, new)) != "taken":
+                return refused
+        else:
+            return "booked"
+    return "taken"
 
 
 async def _refusal(store: Store, new: Appointment) -> Outcome:

@@ -103,16 +103,11 @@ def search(wish: Wish, today: date) -> tuple[str, list[Flat]]:
     flats = office().apartments
     fitting = [flat for flat in flats if wish.takes(flat, today)]
     if len(fitting) == 1:
-        return _one(fitting[0], wish, today), fitting
+        return fitting[0].said(today), fitting
     if fitting:
         return _several(fitting, today, all_=len(fitting) == len(flats)), fitting
     nearest = _nearest(wish, today)
     return _none(nearest, wish, today), [nearest]
-
-
-def _one(flat: Flat, wish: Wish, today: date) -> str:
-    only = wish.name is None
-    return f"The {flat.name} fits. {flat.said(today)}" if only else flat.said(today)
 
 
 def _several(fitting: Sequence[Flat], today: date, *, all_: bool) -> str:

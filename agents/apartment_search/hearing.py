@@ -55,6 +55,8 @@ _IN_PERSON: Final = _compiled(*_RULES.in_person)
 _TOPICS: Final = {topic: _compiled(*patterns) for topic, patterns in _RULES.topics.items()}
 _WANTS: Final = {want: _compiled(*patterns) for want, patterns in _RULES.wants.items()}
 
+_MATTERS: Final = frozenset({"cancel", "move", "mine", "text", "tour", "list", "cheaper"})
+
 
 class Heard(msgspec.Struct, frozen=True):
     """What a sentence says.
@@ -74,6 +76,12 @@ class Heard(msgspec.Struct, frozen=True):
     wants: frozenset[str] = frozenset()
     answer: bool | None = None
     moving_in: bool = False
+
+    @property
+    def matters(self) -> bool:
+        """Whether it says something of its own, besides yes, no or how it is said."""
+        facts = self.when or self.flats or self.kind or self.topics or self.absent or self.unclear
+        return bool(facts or self.budget or self.wants & _MATTERS)
 
     @property
     def flat(self) -> FlatName | None:
@@ -98,11 +106,14 @@ class Heard(msgspec.Struct, frozen=True):
 def hear(text: str, now: datetime, *, asked_when: bool = False) -> Heard:
     """Read a sentence; asked_when: it answers a question about a time."""
     words = plain(text)
+    wants = _wants(text, words)
     when, unclear = When(), ""
     try:
         when = read(text, now, bare=asked_when)
     except Unclear as error:
-        unclear = str(error)
+        # "Move it from Tuesday to Friday" has two days, and is clear.
+        when = _when(text.rpartition(" to ")[2], now) if "move" in wants else when
+        unclear = "" if when else str(error)
     absent = _ABSENT.search(words)
     return Heard(
         text,
@@ -113,7 +124,7 @@ def hear(text: str, now: datetime, *, asked_when: bool = False) -> Heard:
         budget=_budget(text, words),
         topics=tuple(topic for topic, rule in _TOPICS.items() if rule.search(words)),
         absent=absent[0] if absent else "",
-        wants=_wants(text, words),
+        wants=wants,
         answer=yes_or_no(text),
         moving_in=bool(_MOVE_IN.search(words)) and not asked_when,
     )

@@ -42,6 +42,10 @@ _PART: Final = re.compile(
     r"(morning|lunchtime|lunch time|lunch|afternoon|evening|tonight|night)s?\b"
 )
 
+_BEFORE_PART: Final = re.compile(
+    r"\b(\d{1,2}) (?=in the (?:morning|afternoon|evening)|at night|tonight|this evening)"
+)
+
 
 def find_hours(text: str, *, bare: bool = False) -> Hours | None:
     """Give the time, or the part of the day, that a plain text without days names.
@@ -51,6 +55,7 @@ def find_hours(text: str, *, bare: bool = False) -> Hours | None:
     Raises:
         Unclear: a time that cannot be, or is one of two.
     """
+    text = _BEFORE_PART.sub(r"at \1 ", text)
     parts = [_part(match[1]) for match in _PART.finditer(text)]
     clocks = _Clocks("am" if parts == ["morning"] else "pm" if parts else "")
     text = clocks.mark(_PART.sub(" ; ", text), bare=bare)

@@ -14,12 +14,24 @@ from voxyray.models.offline import Called, Replied, Use
 from . import results, spoken, times
 from .flats import NAMES, FlatName
 from .hearing import Heard
+from .inquiries import Topic
 from .results import Appointments, Availability, Booking, Listing, Tour
 from .times import When
 from .tours import Slot, TourType
 
 Question: TypeAlias = Literal[
-    "", "book", "which", "when", "flat_to_see", "flat", "see", "text", "which_tour", "else"
+    "",
+    "book",
+    "which",
+    "when",
+    "flat_to_see",
+    "flat",
+    "see",
+    "text",
+    "keep",
+    "which_tour",
+    "else",
+    "wait",
 ]
 Purpose: TypeAlias = Literal["book", "move", "cancel"]
 
@@ -27,13 +39,16 @@ _T = TypeVar("_T")
 
 FLATS: Final = "the studio, the one-bedroom, the two-bedroom or the three-bedroom"
 _FAILED: Final = (notes.FAILED_UNEXPECTEDLY[:20], notes.NOT_RECORDED, notes.OUTCOME_UNKNOWN)
+_CHANGING: Final = ("book_tour", "move_tour", "cancel_tour", "send_confirmation")
 
 
 class Memory:
     """What is known, was offered, was asked and is to be done.
 
-    todo: tools that are still to be used for what was said last. listed and offered: apartments
-    and tours to choose from. held: the caller's tours, as far as known; old: the one to be moved.
+    todo: tools that are still to be used for what was said last. topics: to be
+    told of what is listed. listed and offered: apartments
+    and tours to choose from. unheard: the question was cut off. untold: what a tool did. waiting: a
+    tool still runs. held: the caller's tours, as far as known; old: the one to be moved.
     """
 
     def __init__(self, now: datetime) -> None:
@@ -54,6 +69,10 @@ class Memory:
         self.answers: list[str] = []
         self.outcome: tuple[list[str], Question] = ([], "")
         self.turns = 0
+        self.unheard = False
+        self.untold = False
+        self.waiting = False
+        self.topics: tuple[Topic, ...] = ()
 
     def asking(self) -> str:
         """Give the question that is open, in words."""
@@ -74,6 +93,8 @@ class Memory:
                 return "Would you like to see it?"
             case "text":
                 return "Shall I text you the details?"
+            case "keep":
+                return "Do you want to keep it?"
             case "which_tour":
                 return f"Which one shall I {self.purpose}?"
             case "else":
@@ -87,7 +108,7 @@ class Memory:
     def do(self, tool: str, **arguments: object) -> None:
         """Use a tool next; one of the same name that is still to be used is replaced."""
         use = Use(tool, **arguments)
-        if tool != "inquire":
+        if tool not in ("inquire", "cancel_tour"):
             self.todo = [each for each in self.todo if each.tool != tool]
         self.todo.append(use)
 
@@ -119,8 +140,11 @@ class Memory:
 
     # What tools gave
 
-    def note_cut(self, reply: Replied) -> None:
+    def note_said(self, reply: Replied) -> None:
         """Let `that one` mean the offer that was being read out when the caller cut in."""
+        self.untold = False
+        self.answers = []  # they were said, before a tool or at the end
+        self.unheard = reply.cut and self.asking() not in reply.text
         if not reply.cut or self.question != "which":
             return
         said = [tour for tour in self.offered if _slot(tour).offered(self.now.date()) in reply.text]
@@ -134,13 +158,15 @@ class Memory:
             self.todo.remove(used[0])
         if called.status == "cancelled":
             return
-        if called.status == "waiting":
+        self.waiting = called.status == "waiting"
+        if self.waiting:
             self.answers.append("That is taking a moment. I'll tell you when it is done.")
             return
         if called.status == "failed":
             self._fail(called)
         else:
             self._take_result(called)
+        self.untold = called.name in _CHANGING
         self.outcome = (list(self.answers), self.question)
 
     def _take_result(self, called: Called) -> None:
@@ -172,6 +198,9 @@ class Memory:
         if len(listing.apartments) == 1:
             self.flat = listing.apartments[0]
         self.question = "see" if len(listing.apartments) == 1 else "flat"
+        for topic in self.topics:
+            for name in listing.apartments if len(listing.apartments) < 3 else (None,):
+                self.do("inquire", topic=topic, apartment=name)
 
     def _available(self, found: Availability) -> None:
         self.answers.append(found.say)
@@ -194,7 +223,11 @@ class Memory:
             self.question, self.purpose = "else", "book"
             return
         meant = self._meant()
-        if len(meant) == 1:
+        if self.purpose == "cancel" and meant and self.heard.has("every"):
+            for tour in meant:
+                self.do("cancel_tour", **which(tour))
+            self.purpose = "book"
+        elif len(meant) == 1:
             self.change(meant[0])
         else:
             lead = "" if meant else "There is no such tour. "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -209,8 +209,8 @@ async def send_confirmation(
     old = diary.latest(meant)
     if old is None:
         raise ToolError("There is no tour to confirm. Book one first.")
-    if not caller.number.startswith("+"):
-        raise ToolError("The number is withheld, so no text can be sent to it.")
+    if not (_is_known(caller) and caller.number.startswith("+")):
+        raise ToolError("No text can be sent, since the number is withheld.")
     await call.send_sms(caller.number, _text(old.slot))
     return f"A text about the tour {old.slot.said(now.date())} is on its way."
 
@@ -220,11 +220,20 @@ async def send_confirmation(
 
 def _holder(caller: Caller, call: CallContext) -> str:
     """Give whose appointments they are: the number's, or, if it is withheld, this call's."""
-    return keys.caller(caller.number) if keys.is_caller(caller.number) else keys.call(call.id)
+    return keys.caller(caller.number) if _is_known(caller) else keys.call(call.id)
+
+
+# Carriers write a withheld number so, on the keys of a phone: ANONYMOUS, RESTRICTED, UNKNOWN,
+# BLOCKED, UNAVAILABLE. Strangers must not share their tours.
+_WITHHELD: Final = frozenset({"+266696687", "+7378742833", "+8566696", "+2562533", "+86282452253"})
+
+
+def _is_known(caller: Caller) -> bool:
+    return keys.is_caller(caller.number) and caller.number not in _WITHHELD
 
 
 def _for_this_call(caller: Caller, *, none: bool = False) -> str:
-    if keys.is_caller(caller.number):
+    if _is_known(caller):
         return ""
     if none:
         return " The number is withheld, so tours booked in other calls cannot be seen."

@@ -201,14 +201,14 @@ def choose(
     exact = [slot for slot in mine if when.takes(slot.start)]
     if when.days is None:
         others = mine if when.hours is None else _by_hour(mine, when)
-        return Choice(tuple(exact[:count]), (), tuple(others[:count]))
+        return Choice(tuple(exact[:count]), (), tuple(sorted(others[:count])))
     days = When(when.days)
     # Of the other kind on that day, too: a self-guided tour may suit as well.
     same_day = [slot for slot in mine if days.takes(slot.start)] or [
         slot for slot in here if days.takes(slot.start)
     ]
     nearest = sorted(mine, key=lambda slot: _far(slot, when))
-    return Choice(tuple(exact[:count]), tuple(same_day[:count]), tuple(nearest[:count]))
+    return Choice(tuple(exact[:count]), tuple(same_day[:count]), tuple(sorted(nearest[:count])))
 
 
 def _by_hour(slots: Sequence[Slot], when: When) -> list[Slot]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 from tests.support.talk import NUMBER, Conversation
 
 from voxyray import events, frames
@@ -21,7 +23,7 @@ from voxyray.messengers.delivery import Delivery
 from voxyray.messengers.outbox import OutboxMessenger
 from voxyray.models.offline import OfflineModel, load_script
 from voxyray.results import encode_result
-from voxyray.stores import Item, Store, keys
+from voxyray.stores import Item, Store, Update, Write, keys
 from voxyray.stores.memory import MemoryStore
 
 FOLDER = Path(__file__).parents[1]
@@ -56,8 +58,6 @@ async def use(
     """Run a tool as the model would have it run; `_call`, `_turn`, `_now` go to its context."""
     about = {key[1:]: given.pop(key) for key in list(given) if key.startswith("_")}
     tool = next(each for each in of.tools if each.name == name)
-    import msgspec
-
     values = tool.parse(msgspec.json.encode(given).decode())
     return await tool.run(values, caller or Caller(NUMBER), context(store, **about))
 
@@ -66,8 +66,8 @@ class Talk(Conversation):
     """A conversation whose tools have the office's clock, a key and an outbox."""
 
     delivery: Delivery
-    slow: set[str]
-    held: list[asyncio.Task[None]]
+    slow: set[str]  # tools that run until the test lets them finish
+    running: list[events.RunTool]
 
     @classmethod
     async def begin(
@@ -82,7 +82,7 @@ class Talk(Conversation):
         model = OfflineModel(load_script(of.offline), first_token_s=0, words_per_s=0)
         talk = cls(call, caller, store, model)
         talk.delivery = Delivery(store, {"sms": OutboxMessenger()}, now=NOW.timestamp)
-        talk.slow, talk.held = set(), []
+        talk.slow, talk.running = set(), []
         await talk.do(
             frames.Setup(session_id="VX1", call_sid=call_id, from_=number, to="+15550101")
         )
@@ -90,11 +90,9 @@ class Talk(Conversation):
 
     async def _run(self, command: events.RunTool) -> None:
         if command.tool.name in self.slow:
-            # Its end comes when the test says so.
-            self.held.append(asyncio.ensure_future(asyncio.sleep(0)))
-            self.waiting = command
-            return
-        await self.finish(command)
+            self.running.append(command)
+        else:
+            await self.finish(command)
 
     async def finish(self, command: events.RunTool) -> None:
         """Run a tool to its end."""
@@ -117,6 +115,45 @@ class Talk(Conversation):
     async def texts(self) -> list[str]:
         """Give the texts in the outbox, oldest first."""
         return [entry.message.body for entry in reversed(await self.delivery.entries())]
+
+
+class Yielding:
+    """A store at which everybody has to wait a moment, so that calls overlap."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def get(self, pk: str, sk: str) -> Item | None:
+        """Read one item."""
+        await asyncio.sleep(0)
+        found = await self._store.get(pk, sk)
+        await asyncio.sleep(0)
+        return found
+
+    async def query(self, pk: str, prefix: str = "", **more: Any) -> list[Item]:
+        """Read items."""
+        await asyncio.sleep(0)
+        found = await self._store.query(pk, prefix, **more)
+        await asyncio.sleep(0)
+        return found
+
+    async def write(self, *writes: Write) -> None:
+        """Write all or nothing."""
+        await asyncio.sleep(0)
+        await self._store.write(*writes)
+
+    async def update(self, update: Update) -> Item:
+        """Update one item."""
+        await asyncio.sleep(0)
+        return await self._store.update(update)
+
+    async def append(self, items: Sequence[Item]) -> None:
+        """Write new items."""
+        await self._store.append(items)
+
+    async def close(self) -> None:
+        """Close."""
+        await self._store.close()
 
 
 async def taken(store: Store) -> dict[str, str]:

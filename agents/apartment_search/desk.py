@@ -28,7 +28,7 @@ from voxyray.models.offline import (
 from voxyray.models.offline.smalltalk import REPLIES, Kind, kind_of
 
 from . import times
-from .flats import FlatName, office
+from .flats import NAMES, FlatName, office
 from .hearing import Heard, hear
 from .memory import FLATS, Memory, Question, offers, said, start, which
 from .results import Tour
@@ -47,6 +47,7 @@ _UNKNOWN: Final = "I don't know that, I'm sorry. A colleague may: just say that 
 _KEYS: Final = "Press one for the apartments, two for your tours."
 _PUT_THROUGH: Final = "One moment, I'll put you through to a colleague in the office."
 _ANSWERED: Final[tuple[Kind, ...]] = ("no", "yes")
+_COMPARED: Final = ("cheaper", "bigger", "smaller", "least", "most")
 _ABOUT_TIMES: Final = ("book", "which", "when")
 
 
@@ -367,7 +368,7 @@ class Desk(Memory):
             self._inquire(heard, asked)
         elif heard.has("tour") or touring or (_dated(heard) and not heard.moving_in):
             return self._tour_wished(heard, touring=touring, before=before)
-        elif heard.has("list", "cheaper", "at_once") or heard.flats or heard.budget or heard.when:
+        elif heard.has("list", "at_once", *_COMPARED) or heard.flats or heard.budget or heard.when:
             self._list(heard, asked)
         else:
             return False
@@ -418,13 +419,25 @@ class Desk(Memory):
         """List what fits: what was spoken of last, or, for a general question, all of them."""
         if heard.has("cheaper"):
             self.budget = office().flat(self.flat).rent - 1 if self.flat else self.budget
-            self.flat = None
-        general = heard.has("all") or asked in ("", "flat", "else")
+            self.flat = size = None
+        elif size := _compared(heard, self.flat):
+            self.flat, self.budget = size, None
+        general = not size and (heard.has("all") or asked in ("", "flat", "else"))
         specific = heard.flats or _about_this(heard) or not general
         name = self.flat if specific and len(heard.flats) < 2 else None
         given = {"type": name, "budget": self.budget, "move_in_by": self.by}
         self.topics = ()
         self.do("list_apartments", **{key: value for key, value in given.items() if value})
+
+
+def _compared(heard: Heard, flat: FlatName | None) -> FlatName | None:
+    """Give what `the biggest` or `something smaller` is; they come in order of size and rent."""
+    at = NAMES.index(flat) if flat else 0
+    if heard.has("bigger"):
+        return NAMES[min(at + 1, len(NAMES) - 1)]
+    if heard.has("smaller"):
+        return NAMES[max(at - 1, 0)]
+    return NAMES[0] if heard.has("least") else NAMES[-1] if heard.has("most") else None
 
 
 def _refuses(heard: Heard) -> bool:

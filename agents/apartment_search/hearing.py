@@ -55,7 +55,9 @@ _IN_PERSON: Final = _compiled(*_RULES.in_person)
 _TOPICS: Final = {topic: _compiled(*patterns) for topic, patterns in _RULES.topics.items()}
 _WANTS: Final = {want: _compiled(*patterns) for want, patterns in _RULES.wants.items()}
 
-_MATTERS: Final = frozenset({"cancel", "move", "mine", "text", "tour", "list", "cheaper"})
+_MATTERS: Final = frozenset(
+    {"cancel", "move", "mine", "text", "tour", "list", "cheaper", "bigger", "smaller"}
+)
 
 
 class Heard(msgspec.Struct, frozen=True):

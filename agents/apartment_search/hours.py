@@ -89,6 +89,7 @@ _AT: Final = (
     r"\b(?:at|around|about|by|before|after|until|till|from|between|since|to|than|past)"
     r"(?: like| about)? "
 )
+_POLITE: Final = r"(?: (?:works|is (?:good|fine|ok|okay)|please|then|it is|for me|sharp))*"
 _MARK: Final = re.compile(r"<(\d\d):(\d\d)>")
 
 
@@ -133,7 +134,9 @@ class _Clocks:
             (rf"({_AT})(\d{{1,2}})\b(?![:/\d]){_UNITS}", self._after_at),
         ]
         if bare:
-            patterns.append((r"^[; ]*(?:at |maybe |about )?(\d\d?)(\d\d)?[; ]*$", self._bare))
+            patterns.append(
+                (rf"^[; ]*(?:at |maybe |about )?(\d\d?)(\d\d)?{_POLITE}[; ]*$", self._bare)
+            )
         return patterns
 
     def _hour_minute(self, match: re.Match[str]) -> str:

@@ -135,6 +135,8 @@ async def test_booking_in_callers_own_words(talk: Talk, lines: list[str], slots:
         ("I need something cheap, 1100 at most", "studio"),
         ("is anything free right away?", "studio"),
         ("Tell me about the two bedroom", "eighteen hundred"),
+        ("what's the cheapest?", "The studio has"),
+        ("the biggest you have", "The three-bedroom has"),
         ("how much is the three bedroom", "twenty-five hundred"),
         ("Can I bring my dog?", "No pets in the studio"),
         ("Which utilities are included?", "Water"),

@@ -162,11 +162,10 @@ class Counter:
     async def _placing(self, draft: Draft) -> Placed:
         now, order = self._call.now(), draft.order
         queue = await self._queue()
-        if problem := self.obstacle(order.items, queue):
-            raise ToolError(problem)
+        begin = self._begin(order.items, queue)
         kitchen, delivery = self._shop.kitchen, order.type == "delivery"
-        made = later(now, kitchen.minutes(order.items, queue))
-        due = later(now, kitchen.wait(order.items, queue, delivery=delivery))
+        made = later(begin, kitchen.minutes(order.items, queue))
+        due = later(begin, kitchen.wait(order.items, queue, delivery=delivery))
         id_ = f"{self._call.id}#{draft.index}"
         digest = int.from_bytes(hashlib.sha256(id_.encode()).digest()[:4])
         at = int(now.timestamp())
@@ -227,18 +226,32 @@ class Counter:
         )
         return sum(int(ticket["items"]) for ticket in tickets)
 
-    def obstacle(self, items: int = 1, queue: int = 0) -> str:
-        """Say why so many things cannot be made any more today; empty if they can."""
+    def _begin(self, items: int = 1, queue: int = 0) -> datetime:
+        """Give when the kitchen begins: now, or at the next opening for an order ahead.
+
+        Raises:
+            ToolError: the shop never opens.
+        """
         now, hours = self._call.now(), self._shop.hours
+        if self._shop.kitchen.can_finish(hours, now, items, queue):
+            return now
+        opens = hours.next_opening(now)
+        if opens is None:
+            raise ToolError("We take no orders at the moment.")
+        return opens
+
+    def ahead(self, items: int = 1, queue: int = 0) -> str:
+        """Say that an order would be for the next opening, and why; empty if it is for now."""
+        now, hours = self._call.now(), self._shop.hours
+        if self._begin(items, queue) == now:
+            return ""
         closes = hours.closing(now)
-        if closes is None:
-            return f"{hours.spoken_now(now)} We can't take orders until then."
-        if not self._shop.kitchen.can_finish(hours, now, items, queue):
-            return (
-                f"The kitchen can't finish that before we close at {clock(closes)}. "
-                f"We open again {hours.spoken_opening(now)}."
-            )
-        return ""
+        why = (
+            f"The kitchen can't finish that before we close at {clock(closes)}"
+            if closes
+            else ("We're closed right now")
+        )
+        return f"{why}, so this is ordered ahead: we open {hours.spoken_opening(now)}."
 
     async def waiting(self, type_: OrderType | Literal[""] = "") -> str:
         """Say how long the order would take if it were placed now."""
@@ -246,15 +259,15 @@ class Counter:
         if draft.placed is not None:
             return f"{self._spoken_when(draft.placed)}."
         items, queue = max(1, draft.order.items), await self._queue()
-        if problem := self.obstacle(items, queue):
-            return problem
         kitchen, wanted = self._shop.kitchen, type_ or draft.order.type
-        ways = {
-            "pickup": f"pickup in about {minutes(kitchen.wait(items, queue, delivery=False))}",
-            "delivery": f"delivery in about {minutes(kitchen.wait(items, queue, delivery=True))}",
-        }
+        begin, now = self._begin(items, queue), self._call.now()
+        ways = {}
+        for way in ("pickup", "delivery"):
+            wait = kitchen.wait(items, queue, delivery=way == "delivery")
+            at = f"in about {minutes(wait)}" if begin == now else self._moment(later(begin, wait))
+            ways[way] = f"{way} {at}"
         told = [ways[wanted]] if wanted else list(ways.values())
-        return sentence(f"If it is ordered now, {', or '.join(told)}")
+        return sentence(f"{self.ahead(items, queue)} If it is ordered now, {', or '.join(told)}")
 
     # Words
 
@@ -267,10 +280,19 @@ class Counter:
     def _spoken_when(self, placed: Placed) -> str:
         due = datetime.fromtimestamp(placed.due, self._call.zone)
         left = placed.minutes_left(self._call.clock())
+        soon = due.date() == self._call.now().date()
         will, wait = ("will be", f", in about {minutes(left)}") if left else ("should be", "")
         if placed.order.type == "delivery":
-            return f"It {will} at {placed.order.address} at about {clock(due)}{wait}"
-        return f"It {will} ready for pickup at {clock(due)}{wait}"
+            place = f"It {will} at {placed.order.address}"
+        else:
+            place = f"It {will} ready for pickup"
+        return f"{place} {self._moment(due)}{wait if soon else ''}"
+
+    def _moment(self, due: datetime) -> str:
+        """Say a time of today, or of another day."""
+        if due.date() == self._call.now().date():
+            return f"at about {clock(due)}"
+        return f"on {due:%A} at about {clock(due)}"
 
     async def _written(self, old: Draft, new: Draft, *more: Put | Update) -> bool:
         """Write a draft, unless another was written since; with it whatever belongs to it."""

@@ -5,7 +5,6 @@ The order is gone through with the same functions that the tools use, from what 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
@@ -163,7 +162,7 @@ def _asked(said: Sequence[str]) -> str:
 def _take(state: State, call: Called) -> None:
     if call.name in ("add_item", "change_item"):
         _settle_wishes(state, call)
-    if call.status == "failed" and re.search("closed right now|before we close", call.result):
+    if call.status == "failed" and "We take no orders" in call.result:
         state.closed, state.wishes = True, []
     if call.status != "done":
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
 from voxyray.builtin import hang_up, transfer_to_person
@@ -44,12 +45,14 @@ async def add_item(
     not on the menu and says what is nearest. After an order was placed this begins a new one.
     """
     counter = Counter(SHOP, caller, call)
-    if problem := counter.obstacle():
-        raise ToolError(problem)
-    words = await counter.edit(
-        lambda now: order.add(now, SHOP.menu, item, size, toppings, quantity, note), begins=True
-    )
-    return sentence(words)
+
+    def added(now: order.Order) -> order.Done:
+        done = order.add(now, SHOP.menu, item, size, toppings, quantity, note)
+        # Told once, with the first thing: when it will be, if that is not today.
+        ahead = "" if now.lines else counter.ahead()
+        return msgspec.structs.replace(done, words=f"{sentence(done.words)} {ahead}".rstrip())
+
+    return await counter.edit(added, begins=True)
 
 
 @tool(effect="write")

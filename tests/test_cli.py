@@ -106,7 +106,7 @@ def test_version() -> None:
     assert voxyray("--version").output == f"voxyray, version {__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["serve", "call", "calls", "show"])
+@pytest.mark.parametrize("command", ["serve", "call", "calls", "show", "outbox", "agents"])
 def test_help_has_examples(command: str) -> None:
     result = voxyray(command, "--help")
     assert result.exit_code == 0

@@ -18,6 +18,8 @@ _COMMANDS: Final = {
     "call": "voxyray.commands.call",
     "calls": "voxyray.commands.calls",
     "show": "voxyray.commands.show",
+    "outbox": "voxyray.commands.outbox",
+    "agents": "voxyray.commands.agents",
 }
 
 
@@ -55,6 +57,8 @@ Examples:
   voxyray serve           answer calls with the agents in agents/
   voxyray call            place a simulated call and talk by typing
   voxyray show --last     see where every millisecond of the last call went
+  voxyray outbox          see the messages that agents have sent
+  voxyray agents check    see whether all agents can take calls
 
 Settings come from the environment or voxyray.toml: VOXYRAY_MODEL, OPENAI_API_KEY,
 TWILIO_AUTH_TOKEN, VOXYRAY_PUBLIC_URL, VOXYRAY_STORE and others.

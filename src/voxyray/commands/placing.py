@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -17,6 +16,7 @@ from voxyray import __version__
 from voxyray.agent import Agent
 from voxyray.commands import hosting
 from voxyray.commands.lookup import existing_store, read_journal
+from voxyray.commands.naming import reference
 from voxyray.errors import SettingsError, VoxyrayError
 from voxyray.journal import Entry
 from voxyray.loading import load_agents
@@ -28,7 +28,6 @@ from voxyray.twin import Carrier, Timing
 
 OnEntry = Callable[[Entry], None]
 
-_AGENTS: Final = Path("agents")
 _ACCOUNT: Final = "AC00000000000000000000000000000000"
 _ANSWERS_WITHIN_S: Final = 5.0
 
@@ -69,7 +68,7 @@ async def own_service(
     with hosting.listen("127.0.0.1", 0) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         settings = with_development_token(load_settings(public_url=url))
-        agents = [_asked_for(each, partials) for each in load_agents(_reference(agent))]
+        agents = [_asked_for(each, partials) for each in load_agents(reference(agent))]
         service = Service(settings, agents, clock=time.perf_counter)
         service.recorder = _Tap(service.store, on_entry)
         models = dict.fromkeys(model.name for model in service.models.values())
@@ -80,13 +79,6 @@ async def own_service(
                 f"voxyray {__version__}, {named}, {', '.join(models)}",
                 "offline" in models,
             )
-
-
-def _reference(agent: str | None) -> str | None:
-    """Turn a bare name into its folder in agents/."""
-    if agent is None or ":" in agent or Path(agent).exists():
-        return agent
-    return str(_AGENTS / agent) if (_AGENTS / agent).is_dir() else agent
 
 
 def _asked_for(agent: Agent, partials: bool) -> Agent:

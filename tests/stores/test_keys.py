@@ -89,3 +89,10 @@ class TestOrder:
         assert keys.day(0) == "CALLS#1970-01-01"
         assert keys.day(86_399.9) == "CALLS#1970-01-01"
         assert keys.day(1_795_305_600) == "CALLS#2026-11-22"
+
+
+@pytest.mark.parametrize("word", ["ANONYMOUS", "RESTRICTED", "BLOCKED", "UNKNOWN", "UNAVAILABLE"])
+def test_withheld_numbers_that_look_like_numbers_are_nobodys(word: str) -> None:
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    spelled = word.translate(str.maketrans(letters, "22233344455566677778889999"))
+    assert not keys.is_caller(f"+{spelled}")

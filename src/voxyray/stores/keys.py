@@ -16,6 +16,10 @@ _CALLER: Final = re.compile(r"\+[0-9]{3,15}|(?:sip|sips|client):[A-Za-z0-9_\-.:=
 
 _JOURNAL: Final = re.compile(r"J#([0-9]{5,9})#([0-9]{7,12})")
 
+# What some carriers send for withheld numbers: ANONYMOUS, RESTRICTED, BLOCKED, UNKNOWN and
+# UNAVAILABLE, spelled on a keypad. They are many people, so they can have no profile.
+_WITHHELD: Final = frozenset({"+266696687", "+7378742833", "+2562533", "+8656696", "+86282452253"})
+
 PROFILE: Final = "PROFILE"
 HEAD: Final = "HEAD"
 DEFINITION: Final = "DEFINITION"
@@ -34,7 +38,7 @@ def call(call_id: str) -> str:
 
 def is_caller(number: str) -> bool:
     """Whether this caller can have a profile (withheld numbers cannot)."""
-    return _CALLER.fullmatch(number) is not None
+    return number not in _WITHHELD and _CALLER.fullmatch(number) is not None
 
 
 def caller(number: str) -> str:

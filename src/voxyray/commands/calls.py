@@ -65,9 +65,16 @@ def _print(listed: list[Listed]) -> None:
         return
     if not console.is_terminal:
         console.width = 160  # nobody looks: ids need not be cut off
-    table = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False, expand=True)
-    for name in ("started", "agent", "caller"):
-        table.add_column(name, no_wrap=True)
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        header_style="dim",
+        pad_edge=False,
+        collapse_padding=True,
+        expand=True,
+    )
+    table.add_column("started", no_wrap=True)
+    table.add_column("agent", overflow="fold")
+    table.add_column("caller", no_wrap=True)
     table.add_column("turns", justify="right")
     table.add_column("length", justify="right", no_wrap=True)
     table.add_column("ended by", no_wrap=True)

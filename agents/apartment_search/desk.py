@@ -45,6 +45,7 @@ _FALLBACKS: Final = (
 )
 _UNKNOWN: Final = "I don't know that, I'm sorry. A colleague may: just say that you want a person."
 _KEYS: Final = "Press one for the apartments, two for your tours."
+_TO_RECEPTION: Final = "One moment, I'll put you through to the reception."
 _PUT_THROUGH: Final = "One moment, I'll put you through to a colleague in the office."
 _ANSWERED: Final[tuple[Kind, ...]] = ("no", "yes")
 _COMPARED: Final = ("cheaper", "bigger", "smaller", "least", "most")
@@ -147,6 +148,9 @@ class Desk(Memory):
             reason = " ".join(heard.text.split())[:150]
             use = Use("transfer_to_person", reason=reason, summary=self._summary(heard))
             self.leaving = use.saying(_PUT_THROUGH)
+            return True
+        if heard.has("reception") and self.talk.fact(r"^- (default):"):
+            self.leaving = Use("transfer_to_agent", name="default").saying(_TO_RECEPTION)
             return True
         done = kind_of(heard.text, ("nothing",)) or (heard.answer is False and asked == "else")
         if kind_of(heard.text, ("goodbye",)) is None and (not done or heard.matters):

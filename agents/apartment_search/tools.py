@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from voxyray.builtin import hang_up, transfer_to_person
+from voxyray.builtin import hang_up, transfer_to_agent, transfer_to_person
 from voxyray.caller import Caller
 from voxyray.context import CallContext
 from voxyray.errors import ToolError
@@ -327,6 +327,7 @@ tools = [
     cancel_tour,
     move_tour,
     send_confirmation,
+    transfer_to_agent,
     transfer_to_person,
     hang_up,
 ]

@@ -33,6 +33,9 @@ _PERSON = re.compile(
     r"somebody|operator|representative|employee|staff|boss|agent|people)\b",
     re.IGNORECASE,
 )
+_RECEPTION = re.compile(
+    r"\b(?:reception(?:ist)?|main menu|switchboard|apartments?|leasing)\b", re.IGNORECASE
+)
 
 
 def reply(talk: Talk) -> Action:
@@ -75,6 +78,9 @@ def _missed(talk: Talk, turn: Turn) -> str:
 
 def _leaving(talk: Talk, turn: Turn) -> Plan | None:
     """Let the caller go, or put them through."""
+    if _RECEPTION.search(turn.text) and talk.fact(r"^- (default):"):
+        words = "One moment, I'll put you through to the reception."
+        return Plan([Use("transfer_to_agent", name="default")], say=words)
     action = talk.small_talk("goodbye", "person")
     if action is None and not _PERSON.search(turn.text):
         return None

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from voxyray.builtin import hang_up, transfer_to_person
+from voxyray.builtin import hang_up, transfer_to_agent, transfer_to_person
 from voxyray.caller import Caller
 from voxyray.context import CallContext
 from voxyray.errors import ToolError
@@ -242,6 +242,7 @@ tools = [
     opening_hours,
     past_orders,
     send_confirmation,
+    transfer_to_agent,
     transfer_to_person,
     hang_up,
 ]

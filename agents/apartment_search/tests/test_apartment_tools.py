@@ -425,6 +425,7 @@ def test_every_schema_is_strict_and_described(office: Agent) -> None:
         "cancel_tour": "write",
         "move_tour": "write",
         "send_confirmation": "write",
+        "transfer_to_agent": "end",
         "transfer_to_person": "end",
         "hang_up": "end",
     }

@@ -138,7 +138,7 @@ class Counter:
         """Place the order, once, and say when it is ready; a second time says the same.
 
         Raises:
-            ToolError: it is not complete, not confirmed, or cannot be made today.
+            ToolError: it is not complete, or not confirmed.
         """
         for _ in range(_ATTEMPTS):
             old = await self.draft()
@@ -219,12 +219,15 @@ class Counter:
         return f"KITCHEN#{self._call.agent}"
 
     async def _queue(self) -> int:
-        """Count the items of all orders that are not ready yet."""
+        """Count the items of all orders that are not ready yet, ahead of this one."""
         now = int(self._call.clock())
+        closes = self._shop.hours.closing(self._call.now())
+        # What is ordered ahead, for another day, keeps nobody waiting today.
+        until = f"TICKET#{int(closes.timestamp()):011d}$" if closes else "TICKET#~"
         tickets = await self._call.store.query(
-            self._kitchen_pk, "TICKET#", after=f"TICKET#{now:011d}", limit=_QUEUE
+            self._kitchen_pk, "TICKET#", after=f"TICKET#{now:011d}$", limit=_QUEUE
         )
-        return sum(int(ticket["items"]) for ticket in tickets)
+        return sum(int(ticket["items"]) for ticket in tickets if ticket["sk"] < until)
 
     def _begin(self, items: int = 1, queue: int = 0) -> datetime:
         """Give when the kitchen begins: now, or at the next opening for an order ahead.

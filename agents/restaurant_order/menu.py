@@ -117,7 +117,7 @@ class Menu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         pool = self.of_kind(kind) if kind else self.dishes
         if kind and not [word for word in said if not same_word(word, kind)]:
             return list(pool)
-        return _best(said, pool)
+        return _best(said, pool, self.toppings)
 
     def find_dish(self, text: str, *, pizza: bool = False) -> Dish:
         """Give the one dish that is meant.
@@ -125,7 +125,8 @@ class Menu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Raises:
             ToolError: none or several are; it says which there are, or the nearest.
         """
-        found = self.candidates(text, pizza=pizza)
+        # What is no pizza has no size and no toppings; that is said later, and better.
+        found = self.candidates(text, pizza=pizza) or self.candidates(text)
         if len(found) == 1:
             return found[0]
         if found:
@@ -216,7 +217,8 @@ def same_word(one: str, other: str) -> bool:
     """Whether two words are the same, plural and a slip of the ear aside."""
     if one.rstrip("s") == other.rstrip("s"):
         return True
-    return min(len(one), len(other)) >= 5 and fuzz.ratio(one, other) >= _SAME_WORD
+    shorter = min(len(one), len(other))
+    return shorter >= 4 and fuzz.ratio(one, other) >= (_SAME_WORD if shorter > 4 else _SAME_NAME)
 
 
 def _equal(said: Sequence[str], name: Sequence[str]) -> bool:
@@ -226,6 +228,12 @@ def _equal(said: Sequence[str], name: Sequence[str]) -> bool:
 def _inside(name: Sequence[str], said: Sequence[str]) -> bool:
     """Whether all words of a name were said."""
     return bool(name) and all(any(same_word(word, other) for other in said) for word in name)
+
+
+def _is_all_of(said: Sequence[str], name: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether a name was said, and besides it only toppings: no `Caesar wrap` is a salad."""
+    known = [*name, *others, *KINDS]
+    return _inside(name, said) and _inside(said, known)
 
 
 def _kind_in(said: Iterable[str]) -> str:
@@ -238,16 +246,17 @@ def _kind_in(said: Iterable[str]) -> str:
     return ""
 
 
-def _best(said: Sequence[str], pool: Sequence[Dish]) -> list[Dish]:
+def _best(said: Sequence[str], pool: Sequence[Dish], toppings: Sequence[Topping]) -> list[Dish]:
     """Give the dishes whose name was said, else those whose name is in it, else near ones."""
     if not said:
         return []
     named = [dish for dish in pool if any(_equal(said, words(name)) for name in dish.names)]
     if named:
         return named
+    others = [word for topping in toppings for name in topping.names for word in words(name)]
     lengths: dict[str, int] = {}
     for dish in pool:
-        inside = [len(words(name)) for name in dish.names if _inside(words(name), said)]
+        inside = [len(words(name)) for name in dish.names if _is_all_of(said, words(name), others)]
         if inside:
             lengths[dish.name] = max(inside)
     if lengths:

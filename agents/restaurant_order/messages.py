@@ -15,12 +15,14 @@ _MAX_CHARS: Final = 1500  # a text message takes 1600
 
 def confirmation(shop: Shop, placed: Placed, zone: tzinfo) -> str:
     """Give the confirmation of one order: what, how much, when and where."""
-    order, due = placed.order, datetime.fromtimestamp(placed.due, zone)
+    order = placed.order
+    due, at = (datetime.fromtimestamp(each, zone) for each in (placed.due, placed.at))
+    day = "" if due.date() == at.date() else f"on {due:%A}, {due:%B} {due.day}, "
     head = f"Order {placed.number} at {shop.name}:"
     if order.type == "delivery":
-        way = f"Delivery to {order.address} at about {clock(due)}."
+        way = f"Delivery to {order.address} {day}at about {clock(due)}."
     else:
-        way = f"Ready for pickup at {clock(due)}, {shop.address}."
+        way = f"Ready for pickup {day}at about {clock(due)}: {shop.address}."
     tail = [f"Total: {written(order.total)}", way]
     room = _MAX_CHARS - len("\n".join([head, *tail]))
     return "\n".join([head, *_lines(order, room), *tail])

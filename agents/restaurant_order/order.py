@@ -227,10 +227,13 @@ def find_line(order: Order, text: str) -> Line:
     """
     if not order.lines:
         raise ToolError(f"There is nothing in the order. {ASK_ITEM}")
-    wanted = text.strip().casefold()
-    exact = [line for line in order.lines if wanted in (line.spoken(), line.spoken(1), line.name)]
-    said = words(text)
-    found = exact or [line for line in order.lines if _means(said, line)]
+    wanted, said = text.strip().casefold(), words(text)
+    # The whole wording of one line may be the name alone of another.
+    found = (
+        [line for line in order.lines if wanted == line.spoken().casefold()]
+        or [line for line in order.lines if wanted == line.spoken(1).casefold()]
+        or [line for line in order.lines if _means(said, line)]
+    )
     if len(found) == 1:
         return found[0]
     names = listed([line.spoken() for line in found or order.lines], "or")

@@ -6,8 +6,10 @@ import zoneinfo
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import msgspec
+import pytest
 from tests.support.talk import NUMBER, Conversation
 
 from voxyray import events, frames
@@ -16,7 +18,6 @@ from voxyray.call import Call
 from voxyray.caller import Caller
 from voxyray.context import CallContext
 from voxyray.errors import ToolError
-from voxyray.loading import load_folder
 from voxyray.messengers.delivery import Delivery
 from voxyray.messengers.outbox import OutboxMessenger
 from voxyray.messengers.records import Entry
@@ -31,6 +32,9 @@ ZONE = zoneinfo.ZoneInfo("America/Los_Angeles")
 FRIDAY_NOON = datetime(2026, 11, 20, 12, 0, tzinfo=ZONE)
 SUNDAY_NOON = datetime(2026, 11, 22, 12, 0, tzinfo=ZONE)
 
+# A line: quantity, size, dish, toppings, note.
+Row: TypeAlias = tuple[int, str, str, tuple[str, ...], str]
+
 
 class Clock:
     """A clock that tests set."""
@@ -42,13 +46,94 @@ class Clock:
         return self.at.timestamp()
 
 
-def the_agent() -> Agent:
-    return load_folder(FOLDER)
+def memory() -> MemoryStore:
+    """Open a store at the tests' time, for on the real clock all would have expired."""
+    return MemoryStore(FRIDAY_NOON.timestamp)
 
 
 def messages(store: Store, clock: Clock) -> Delivery:
     outbox = OutboxMessenger()
     return Delivery(store, {"sms": outbox, "email": outbox}, now=clock)
+
+
+class Shop:
+    """The tools without a talk: `use` runs one as the model would have it run.
+
+    `_turn` and `_key` go to its context; each run has a key of its own unless one is given.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        store: Store,
+        *,
+        at: datetime = FRIDAY_NOON,
+        call: str = "CA1",
+        number: str = NUMBER,
+        delivers: bool = True,
+    ) -> None:
+        self.tools = {tool.name: tool for tool in agent.tools}
+        self.store = store
+        self.clock = Clock(at)
+        self.delivery = messages(store, self.clock) if delivers else None
+        self._agent = agent.name
+        self._call = call
+        self._number = number
+        self._runs = 0
+
+    async def use(self, tool: str, /, **given: Any) -> str:
+        """Run a tool with what a model wrote, and give its result."""
+        self._runs += 1
+        turn, key = given.pop("_turn", self._runs), given.pop("_key", f"run{self._runs}")
+        context = CallContext(
+            self._call,
+            self._agent,
+            turn,
+            self.store,
+            key=f"{self._call}:{key}",
+            zone=ZONE,
+            clock=self.clock,
+            delivery=self.delivery,
+        )
+        values = self.tools[tool].parse(msgspec.json.encode(given).decode())
+        caller = await Caller.load(self.store, self._number)
+        return str(await self.tools[tool].run(values, caller, context))
+
+    async def refused(self, tool: str, /, **given: Any) -> str:
+        """Run a tool that must refuse, and give what it says."""
+        with pytest.raises(ToolError) as refused:
+            await self.use(tool, **given)
+        return str(refused.value)
+
+    async def place(self) -> str:
+        """Read the order and place it, as after a yes."""
+        await self.use("read_order")
+        return await self.use("place_order")
+
+    async def lines(self) -> list[Row]:
+        """Give the draft's lines."""
+        item = await self.store.get(keys.call(self._call), "DRAFT") or {}
+        return lines_of(item.get("draft", {}).get("order", {}))
+
+    async def orders(self) -> list[Item]:
+        """Give the caller's placed orders, the oldest first."""
+        return await self.store.query(keys.caller(self._number), "ORDER#")
+
+    async def tickets(self) -> list[Item]:
+        """Give what the kitchen has to do."""
+        return await self.store.query(f"KITCHEN#{self._agent}", "TICKET#")
+
+    async def outbox(self) -> list[Entry]:
+        """Give the messages, the oldest first."""
+        assert self.delivery is not None
+        await self.delivery.settle(5)
+        return (await self.delivery.entries())[::-1]
+
+    async def close(self) -> None:
+        """Close what was opened."""
+        if self.delivery is not None:
+            await self.delivery.close()
+        await self.store.close()
 
 
 class ShopTalk(Conversation):
@@ -123,7 +208,7 @@ class ShopTalk(Conversation):
         order: dict[str, Any] = draft.get("order", {})
         return order
 
-    async def lines(self) -> list[tuple[int, str, str, tuple[str, ...], str]]:
+    async def lines(self) -> list[Row]:
         """Give the order's lines: quantity, size, dish, toppings, note."""
         return lines_of(await self.draft())
 
@@ -137,7 +222,7 @@ class ShopTalk(Conversation):
         return (await self.delivery.entries())[::-1]
 
 
-def lines_of(order: dict[str, Any]) -> list[tuple[int, str, str, tuple[str, ...], str]]:
+def lines_of(order: dict[str, Any]) -> list[Row]:
     return [
         (
             line["quantity"],

@@ -73,7 +73,8 @@ def _print(listed: list[Listed]) -> None:
         expand=True,
     )
     table.add_column("started", no_wrap=True)
-    table.add_column("agent", overflow="fold")
+    # One below the other leaves room for enough of the id to be typed.
+    table.add_column("agent", overflow="fold", max_width=16 if console.width < 100 else None)
     table.add_column("caller", no_wrap=True)
     table.add_column("turns", justify="right")
     table.add_column("length", justify="right", no_wrap=True)

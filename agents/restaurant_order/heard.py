@@ -397,7 +397,7 @@ _COMMON: Final = vocabulary(
     "address name number phone question total price prices much many long confirmation text "
     "message email person pair half extra side think guess um uh what which how when where "
     "who why size sizes topping toppings thing things item items hungry good great fine "
-    "large small medium ones eat food everything anything nothing something else kind "
+    "large small medium one ones eat food everything anything nothing something else kind "
     "starting start first last same usual"
 )
 

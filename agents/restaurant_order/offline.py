@@ -11,11 +11,13 @@ import re
 import msgspec
 
 from voxyray.models.offline import Action, Called, Keyed, Say, Talk, Use, normal
+from voxyray.models.offline.smalltalk import kind_of
 
 from .asking import asked_for
 from .order import ASK_ADDRESS, ASK_ITEM, ASK_TYPE
 from .ordering import Plan, planned
 from .recall import DONE, DROPPED, MORE, PLACE, QUESTIONS, TEXT, State, Turn, problem, read_turn
+from .whereto import type_in
 
 _MISSED = ("I'm sorry, I didn't get that.", "I'm afraid I don't follow.", "Sorry, I missed that.")
 _HELP = (
@@ -34,7 +36,8 @@ _PERSON = re.compile(
     re.IGNORECASE,
 )
 _RECEPTION = re.compile(
-    r"\b(?:reception(?:ist)?|main menu|switchboard|apartments?|leasing)\b", re.IGNORECASE
+    r"\b(?:reception(?:ist)?|main menu|switchboard|apartments|apartment search|leasing)\b",
+    re.IGNORECASE,
 )
 
 
@@ -81,8 +84,11 @@ def _leaving(talk: Talk, turn: Turn) -> Plan | None:
     if _RECEPTION.search(turn.text) and talk.fact(r"^- (default):"):
         words = "One moment, I'll put you through to the reception."
         return Plan([Use("transfer_to_agent", name="default")], say=words)
-    action = talk.small_talk("goodbye", "person")
-    if action is None and not _PERSON.search(turn.text):
+    kind = kind_of(turn.text)  # of all kinds, for thanks are like a goodbye
+    if turn.before.asked == ASK_TYPE and type_in(turn.text):
+        return None  # "to go"
+    action = talk.small_talk("goodbye") if kind == "goodbye" else None
+    if action is None and kind != "person" and not _PERSON.search(turn.text):
         return None
     order = turn.before.order
     if isinstance(action, Use):

@@ -40,7 +40,8 @@ _END: Final = re.compile(
 )
 _PICKUP: Final = re.compile(
     r"\b(?:pick(?:ing|ed)?[ -]?(?:it |that |them )?up|collect(?:ing)?|carry ?-?out|"
-    r"take-?\s?(?:away|out)\b|come (?:by|and get|and pick|get it|over)|to go\b|fetch)",
+    r"take-?\s?(?:away|out)\b(?! (?:one|two|the|that|my|a|it)\b)|"
+    r"come (?:by|and get|and pick|get it|over)|to go\b|fetch)",
     re.IGNORECASE,
 )
 _DELIVERY: Final = re.compile(

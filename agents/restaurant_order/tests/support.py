@@ -153,17 +153,19 @@ class ShopTalk(Conversation):
         store: Store | None = None,
         model: Model | None = None,
         call_id: str = "CA1",
+        others: Sequence[Agent] = (),
     ) -> ShopTalk:
         clock = Clock(at)
         store = store or MemoryStore(clock)
         caller = await Caller.load(store, number)
-        texts = agent.render(caller, at, ())
+        listings = [other.listing for other in others]
+        texts = agent.render(caller, at, listings)
         call = Call(call_id, agent, instructions=texts.instructions, greeting=texts.greeting)
         if model is None:
             assert agent.offline is not None
             model = OfflineModel(load_script(agent.offline), first_token_s=0, words_per_s=0)
         talk = cls(call, caller, store, model)
-        talk.clock, talk.call_id = clock, call_id
+        talk.clock, talk.call_id, talk.others = clock, call_id, listings
         talk.delivery = messages(store, clock)
         setup = frames.Setup(session_id="VX1", call_sid=call_id, from_=number, to="+15550101")
         await talk.do(setup)
@@ -178,6 +180,7 @@ class ShopTalk(Conversation):
             self.store,
             key=f"{self.call_id}:{key}",
             zone=ZONE,
+            agents=self.others,
             clock=self.clock,
             delivery=self.delivery,
         )
@@ -192,7 +195,9 @@ class ShopTalk(Conversation):
             return
         result = encode_result(value)
         self.used.append((command.tool.name, command.values, result))
-        await self.do(events.ToolReturned(command.run, result))
+        ends = command.tool.effect == "end" and value is not None
+        handoff = result if ends else None
+        await self.do(events.ToolReturned(command.run, result, tuple(context.actions), handoff))
 
     async def say_all(self, lines: Sequence[str]) -> str:
         """Say one after the other; give the last answer."""

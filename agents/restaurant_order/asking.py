@@ -7,10 +7,11 @@ from typing import Final
 
 from voxyray.models.offline import Use, normal
 
+from . import order as orders
 from .heard import Heard, listen
 from .menu import Kind
 from .ordering import Plan
-from .recall import State, Turn
+from .recall import PERSON, State, Turn
 from .shop import SHOP
 from .whereto import address_in, email_in
 
@@ -32,9 +33,9 @@ _HOURS: Final = re.compile(
     r"\b(?:hours|opening|open|opened|close|closed|closing)\b(?! my| the order| it\b)"
 )
 _PLACE: Final = re.compile(
-    r"\bwhere (?:are|is|you|can i find|do i (?:pick|go|come|find))\b|\bdirections?\b|\blocated\b|"
-    r"\b(?:your|shop|restaurant|store) (?:address|location)\b|\bhow do i (?:get|find)\b|"
-    r"\blocation\b"
+    r"\bwhere (?:are|is|you(?! my\b)|can i find|do i (?:pick|go|come|find))\b|"
+    r"\bdirections?\b|\blocated\b|\b(?:your|shop|restaurant|store) (?:address|location)\b|"
+    r"\bhow do i (?:get|find)\b|\blocation\b|\bspear\b"
 )
 _TIME: Final = re.compile(
     r"\bhow (?:long|soon|fast|quick)\b|\bwhen (?:will|is|can|would|do|should|could) (?!you|the "
@@ -50,8 +51,8 @@ _TOTAL: Final = re.compile(
     r"\bhow much (?:is|will|would|does|do) (?:it|that|this|all|everything|my order|the order|i|"
     r"they)\b|\b(?:read|repeat|review|go over|tell me|say)\b.*\b(?:my|the|our) order\b|"
     r"\bread (?:it|that|everything) back\b|"
-    r"\bwhat (?:do|did|have) i (?:have|order|get|got)|\bwhat (?:is|was) (?:in|on) (?:my|the) order|"
-    r"\bwhat (?:is|was) my order\b"
+    r"\bwhat (?:do|did|have) i (?:just )?(?:have|order|get|got)|"
+    r"\bwhat (?:is|was) (?:in|on) (?:my|the) order|\bwhat (?:is|was) my order\b"
 )
 _PRICE: Final = re.compile(r"\bhow much\b|\bprices?\b|\bcosts?\b|\bcharge\b|\bexpensive\b|\bcheap")
 _HAVE: Final = re.compile(
@@ -66,11 +67,21 @@ _DELIVER: Final = re.compile(
 _DIET: Final = re.compile(
     r"\b(?:gluten|vegan|halal|kosher|dairy|lactose|allerg\w*|nuts?|keto|celiac|organic)\b"
 )
+_WHICH: Final = re.compile(r"\b(?:which|what) (?:ones?|kinds?|sorts?|types?|options|are they)\b")
+_COMPLAINT: Final = re.compile(
+    r"\b(?:not here|not (?:come|arrived)|never (?:came|arrived|got|received)|wrong order|"
+    r"complain\w*|refund|(?:was|is|were|are) (?:cold|late|missing|burnt)|"
+    r"food poisoning|ordered .* ago)\b"
+)
+_DAY: Final = re.compile(
+    r"\b(?:mon|tues|wednes|thurs|fri|satur|sun)days?\b|\btonight\b|\btomorrow\b"
+)
 _NO_PROMISE: Final = (
     "I can't promise anything about that. I can put you through to a person who knows."
 )
 _MENU: Final = re.compile(
-    r"\bmenu\b|\bspecials?\b|\brecommend\b|\bwhat (?:do you|can i|have you|is)\b"
+    r"\bmenu\b|\bspecials?\b|\brecommend\b|\bwhat (?:do you (?:have|sell|serve|offer|do|make)|"
+    r"can i|have you)\b|\bwhat is (?:there|good|popular|available|tasty)\b|\bwhat else\b"
 )
 _TOPPINGS: Final = re.compile(r"\btoppings?\b")
 _KIND_WORDS: Final = re.compile(r"\b(pizza|calzone|salad|starter|appetizer)s?\b")
@@ -88,7 +99,9 @@ def asked_for(turn: Turn) -> Plan | None:
         return plan
     if _DIET.search(plain):
         return Plan(say=_NO_PROMISE)
-    if state.wishes and re.search(r"\bwhich (?:ones?|kinds?|sorts?)\b", plain):
+    if _COMPLAINT.search(plain):
+        return Plan(say=f"I'm sorry about that. {PERSON}")
+    if state.wishes and _WHICH.search(plain):
         return Plan()  # that question is asked again
     if _DELIVER.search(plain):
         return Plan(say="Yes. We deliver, and you can pick up, too.")
@@ -97,12 +110,13 @@ def asked_for(turn: Turn) -> Plan | None:
     heard = listen(SHOP.menu, text, state.dishes)
     if _TOTAL.search(plain) and not re.search(r"\b(?:cancel|place|change)\b", plain):
         return Plan([Use("read_order")])
-    if not _is_question(plain, text):
+    if not is_question(plain, text):
         return None
-    return _about_shop(plain) or _about_menu(plain, heard, state)
+    return _about_shop(plain, state) or _about_menu(plain, heard, state)
 
 
-def _is_question(plain: str, text: str) -> bool:
+def is_question(plain: str, text: str) -> bool:
+    """Whether the caller wants to know something."""
     asks = text.rstrip().endswith("?") and not re.search(
         r"\b(?:can|could|may|might|would|will) (?:i|we|you)\b|\bi (?:want|would like)\b|^make\b",
         plain,
@@ -116,18 +130,22 @@ def _is_question(plain: str, text: str) -> bool:
     return bool(_QUESTION.search(plain) or asks or alone or told)
 
 
-def _about_shop(plain: str) -> Plan | None:
+def _about_shop(plain: str, state: State) -> Plan | None:
+    if re.search(r"\bwhere (?:is|are) (?:my|our|the) (?:order|food|pizzas?|delivery)\b", plain):
+        return Plan([Use("waiting_time")]) if state.placed else Plan(say=f"I'm sorry. {PERSON}")
     if _PLACE.search(plain) or plain in ("address", "the address"):
         return Plan(say=SHOP.spoken_place())
     if _TIME.search(plain) and not re.search(r"\b(?:open|close)\b", plain):
         return Plan([Use("waiting_time")])
-    if _HOURS.search(plain):
+    if _HOURS.search(plain) or _DAY.search(plain):
         return Plan([Use("opening_hours")])
     return None
 
 
 def _about_menu(plain: str, heard: Heard, state: State) -> Plan | None:
     """Look up a dish, a kind, or all there is."""
+    if state.focus and re.search(r"\b(?:in|on|with|about) (?:it|that|this|them)\b", plain):
+        return Plan([Use("look_up_menu", item=orders.find_line(state.order, state.focus).dish)])
     if name := _named(heard):
         return Plan([Use("look_up_menu", item=name)])
     if state.wishes and _PRICE.search(plain):
@@ -152,6 +170,8 @@ def _about_menu(plain: str, heard: Heard, state: State) -> Plan | None:
 
 def _named(heard: Heard) -> str:
     for wish in heard.wishes:
+        if _KIND_WORDS.fullmatch(wish.text):
+            continue
         return wish.dishes[0] if len(wish.dishes) == 1 else wish.text
     return next(iter([*heard.targets, *heard.toppings, *heard.unknown]), "")
 
@@ -177,5 +197,7 @@ def _sending(state: State, text: str, plain: str) -> Plan | None:
     ):
         return None
     by = "email" if address or re.search(r"\be ?mail\b|\bmail\b", plain) else "sms"
+    if state.sent and (about, by) == ("order", "sms") and "again" not in plain:
+        return Plan(say="The text message is on its way already.")
     given = {"about": about, "by": by, **({"email": address} if address else {})}
     return Plan([Use("send_confirmation", **given)])

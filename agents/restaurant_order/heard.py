@@ -91,7 +91,8 @@ class Wish(msgspec.Struct):
 class Heard(msgspec.Struct):
     """What was named in a sentence; sizes, toppings and counts that belong to no item are loose.
 
-    targets: dishes spoken of as being there already, `on the Hawaiian`.
+    unknown: things that are not on the menu; extras: those that would go on something. targets:
+    dishes spoken of as being there already, `on the Hawaiian`.
     """
 
     wishes: list[Wish] = msgspec.field(default_factory=list)
@@ -102,6 +103,7 @@ class Heard(msgspec.Struct):
     left_out: list[str] = msgspec.field(default_factory=list)
     kind: Kind | None = None
     unknown: list[str] = msgspec.field(default_factory=list)
+    extras: list[str] = msgspec.field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(
@@ -161,7 +163,7 @@ def _single(tokens: Sequence[str], at: int) -> Part:
         return Part("size", word, _SIZES[word])
     if word in _KINDS:
         return Part("kind", word, _KINDS[word])
-    if word == "one" and (before in _NO_COUNT or after in ("of", "with", "without")):
+    if word == "one" and (before in _NO_COUNT or after == "of"):
         return Part("word", word)
     if word in ("a", "an") and after in ("couple", "pair", "dozen", "lot", "bit", "moment"):
         return Part("word", word)
@@ -200,6 +202,7 @@ class _Reader:
         self.there = there
         self.heard = Heard()
         self.item: Wish | None = None
+        self.base: Wish | None = None  # what others are like, but for a topping
         self.pending: list[tuple[int, Size | None]] = []
         self.article = False
         self.before: list[str] = []  # toppings named before their pizza
@@ -210,6 +213,8 @@ class _Reader:
         for at, part in enumerate(parts):
             said = " ".join(each.text for each in parts[max(0, at - 3) : at])
             match part.kind:
+                case "count" if self._varies(part.value, parts[at + 1 : at + 2]):
+                    continue
                 case "count":
                     self._flush_toppings()
                     self.mode, self.item = "", None
@@ -239,11 +244,23 @@ class _Reader:
 
     def _drop_sum(self) -> None:
         """Leave out `two pizzas` of `two pizzas, one Hawaiian and one pepperoni`."""
-        wishes = self.heard.wishes
+        self.heard.wishes = wishes = [each for each in self.heard.wishes if each.quantity]
         for wish in [each for each in wishes if each.quantity > 1 and each.text in _KINDS]:
             others = [each for each in wishes if set(each.dishes) < set(wish.dishes)]
             if others and sum(each.quantity for each in others) == wish.quantity:
                 self.heard.wishes.remove(wish)
+
+    def _varies(self, count: int, after: Sequence[Part]) -> bool:
+        """Take some of what was named before, with something: `three pizzas, two with olives`."""
+        base = self.base
+        if not after or after[0].kind != "with" or self.pending:
+            return False
+        if base is None or base.quantity < count:
+            return False
+        base.quantity -= count
+        self.item = Wish(base.text, base.dishes, base.size, count)
+        self.heard.wishes.append(self.item)
+        return True
 
     def _take_size(self, size: Size, rest: Sequence[Part], said: str) -> None:
         if re.search(r"\b(?:both|all|each|everything)\b", said) and self.heard.wishes:
@@ -324,6 +341,9 @@ class _Reader:
             if said.endswith(("with", "and", "extra")):
                 self.item.toppings.append(word)
             return
+        if self.mode == "with" and word not in _COMMON and said.endswith("with"):
+            self.heard.extras.append(word)
+            return
         if self.mode == "without" and word not in _COMMON and said.endswith(("no", "without")):
             self._leave_out(word)
             return
@@ -349,7 +369,7 @@ class _Reader:
             fitting = dishes
             if size and any(dish.endswith("pizza") for dish in dishes):
                 fitting = tuple(dish for dish in dishes if dish.endswith("pizza"))
-            self.item = Wish(text, fitting, size, count or 1)
+            self.item = self.base = Wish(text, fitting, size, count or 1)
             self.item.toppings += self.before
             self.heard.wishes.append(self.item)
         self.pending, self.before = [], []
@@ -387,6 +407,7 @@ def _leads(rest: Sequence[Part]) -> bool:
 
 
 _COMMON: Final = vocabulary(
+    "the of them they he she my our your his her one and with an ago not "
     "i you me we us it its is are was am be been do does did can could would will should may "
     "to on at by from for in if so or but then than as not no yes want wanted like need get "
     "got give let have has had take make that this these those there here just now again too "

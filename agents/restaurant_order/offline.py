@@ -13,10 +13,22 @@ import msgspec
 from voxyray.models.offline import Action, Called, Keyed, Say, Talk, Use, normal
 from voxyray.models.offline.smalltalk import kind_of
 
-from .asking import asked_for
+from .asking import asked_for, is_question
 from .order import ASK_ADDRESS, ASK_ITEM, ASK_TYPE
-from .ordering import Plan, planned
-from .recall import DONE, DROPPED, MORE, PLACE, QUESTIONS, TEXT, State, Turn, problem, read_turn
+from .ordering import Plan, connected, planned
+from .recall import (
+    DONE,
+    DROPPED,
+    MORE,
+    PLACE,
+    QUESTIONS,
+    TEXT,
+    WAITING,
+    State,
+    Turn,
+    problem,
+    read_turn,
+)
 from .whereto import type_in
 
 _MISSED = ("I'm sorry, I didn't get that.", "I'm afraid I don't follow.", "Sorry, I missed that.")
@@ -26,13 +38,13 @@ _HELP = (
 )
 _SMALL_TALK = {
     "help": (_HELP,),
-    "wait": ("Of course. Take your time.", "Sure. I'll wait."),
+    "wait": WAITING,
     "thanks": ("You're welcome.",),
     "hello": ("Hello!",),
 }
 _PERSON = re.compile(
-    r"\b(?:speak|talk|connect|transfer|put|get|give|want|need)\b.*\b(?:person|human|manager|someone|"
-    r"somebody|operator|representative|employee|staff|boss|agent|people)\b",
+    r"\bput me through\b|\b(?:speak|talk|connect|transfer|put|get|give|want|need)\b.*"
+    r"\b(?:person|human|manager|someone|somebody|operator|representative|employee|staff|boss|agent|people)\b",
     re.IGNORECASE,
 )
 _RECEPTION = re.compile(
@@ -50,6 +62,8 @@ def reply(talk: Talk) -> Action:
     if plan.uses:
         first, *others = plan.uses
         return first.together(*others).saying(plan.say)
+    if plan.say in WAITING:
+        return Say(plan.say)
     now = _without_dropped(turn.now, plan)
     if plan.closing:
         return _close(now, plan.say)
@@ -74,7 +88,7 @@ def _plan(talk: Talk, turn: Turn) -> Plan:
 def _missed(talk: Talk, turn: Turn) -> str:
     if not normal(turn.text):
         return "Take your time."
-    if turn.text.rstrip().endswith("?"):
+    if turn.text.rstrip().endswith("?") or is_question(normal(turn.text), turn.text):
         return "I'm afraid I don't know that. I can put you through to a person, if you like."
     return talk.vary(*_MISSED)
 
@@ -94,9 +108,7 @@ def _leaving(talk: Talk, turn: Turn) -> Plan | None:
     if isinstance(action, Use):
         lost = "Your order was not placed. " if order.lines else ""
         return Plan([action], say=f"{lost}{action.say}")
-    summary = f"The order so far: {order.spoken_lines() or 'nothing'}."
-    person = Use("transfer_to_person", reason="The caller asks for a person.", summary=summary)
-    return Plan([person], say="One moment, I'll connect you with a colleague.")
+    return connected(turn.before)
 
 
 def _small_talk(talk: Talk) -> Plan | None:

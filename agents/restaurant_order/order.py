@@ -55,7 +55,7 @@ class Line(msgspec.Struct, frozen=True):
         if self.portion:
             name = f"{'order' if number == 1 else 'orders'} of {name}"
         elif number > 1:
-            name = f"{name.removesuffix('i')}{'ies' if name.endswith('y') else 's'}"
+            name = f"{name}s"
         added = f" with {listed(self.toppings)}" if self.toppings else ""
         note = f", {self.note}" if self.note else ""
         return f"{count(number)} {name}{added}{note}"

@@ -13,8 +13,21 @@ from voxyray.models.offline.smalltalk import kind_of
 from .heard import Heard, listen
 from .heard import Wish as HeardWish
 from .menu import Menu, words
-from .order import ASK_ADDRESS, ASK_ITEM, ASK_TYPE, MAX_QUANTITY, Line
-from .recall import CHANGE, DONE, DROPPED, EMAIL, MORE, PLACE, TAKE_OUT, TEXT, State, Turn, Wish
+from .order import ASK_ADDRESS, ASK_ITEM, ASK_TYPE, MAX_QUANTITY, Line, find_line
+from .recall import (
+    CHANGE,
+    DONE,
+    DROPPED,
+    EMAIL,
+    MORE,
+    PERSON,
+    PLACE,
+    TAKE_OUT,
+    TEXT,
+    State,
+    Turn,
+    Wish,
+)
 from .shop import SHOP
 from .spoken import listed
 from .whereto import address_in, type_in, without_address
@@ -55,6 +68,22 @@ _IT: Final = re.compile(
     r"\b(?:remove|cancel|delete|drop|forget|scratch|lose|skip|take (?:off|out|away|back)|"
     r"do not (?:want|need)) (?:it|that|this|the last(?: one)?|that (?:one|last one)|them|those)\b"
 )
+_ALL: Final = re.compile(
+    r"\bthat (?:is|will be|would be|should be) (?:all|it|everything)\b|"
+    r"\bthat (?:should|will|would) do(?: it)?\b|\b(?:i am|we are) (?:done|good|all set)\b"
+)
+_NOTE: Final = re.compile(
+    r"\b(?:well done|(?:extra )?crispy|lightly (?:done|baked)|not too \w+|cut (?:in|into) \w+|"
+    r"(?:(?:the )?\w+ )?on the side|light (?:on the )?(?:cheese|sauce)|extra sauce)\b"
+)
+_HALVES: Final = re.compile(r"\bhalf (?!a )(?:an? )?\w+.*\b(?:half|other)\b")
+_NO_HALVES: Final = "Toppings go on the whole pizza; I can't take it in halves."
+_ONE_MORE: Final = re.compile(r"\b(?:another one|one more|the same again|another of)\b")
+_SO_MANY: Final = re.compile(r"\b(?:just|only) (?:one|two|three)\b|\bof (?:them|those|these)\b")
+_BY_THE_WAY: Final = re.compile(
+    r"(?:(?:and|also|plus|then|ok|okay) )*(?:and|also|plus|some|maybe) "
+    r"(?P<what>(?!then|also|that|the|it)\w{3,}(?: \w{3,})?)(?: then| please)?"
+)
 _FINE: Final = re.compile(r"(?:(?:that )?(?:looks|sounds|is) )?(?:good|great|perfect|fine|right)")
 _ASSENT: Final = re.compile(
     r"\b(?:order it|confirm(?:ed)?|send it|correct|"
@@ -77,6 +106,13 @@ _JUST_ORDER: Final = re.compile(
     r"\b(?:place an order|to order|order (?:a|some) (?:food|pizza|pizzas)|some food|order food|"
     r"make an order|an order)\b"
 )
+
+
+def connected(state: State) -> Plan:
+    """Put the caller through to a person, who is told what they want."""
+    summary = f"The order so far: {state.order.spoken_lines() or 'nothing'}."
+    person = Use("transfer_to_person", reason="The caller asks for a person.", summary=summary)
+    return Plan([person], say="One moment, I'll connect you with a colleague.")
 
 
 def planned(turn: Turn) -> Plan | None:
@@ -109,7 +145,7 @@ def _of_open_wishes(state: State, text: str, heard: Heard) -> Plan | None:
         uses.append(Use(wish.tool, **given))
         used += [each for each in heard.wishes if _is_about(each, given)]
     if uses:
-        more = [_add(each) for each in heard.wishes if each not in used]
+        more = [_add(each, "") for each in heard.wishes if each not in used]
         return Plan(uses + more + _way_uses(state, text))
     declined = yes_or_no(text) is False or kind_of(text, ("nothing",))
     if heard.wishes or not state.wishes[0].is_question:
@@ -134,16 +170,22 @@ def _completed(wish: Wish, text: str, heard: Heard) -> dict[str, Any] | None:
         named = [each for each in heard.wishes if wish.item in each.dishes]
         if heard.wishes and not named and not heard.size:
             return None
-        more = [*heard.toppings, *(each for wish in named for each in wish.toppings)]
+        if _only_toppings(heard):
+            return _topped(given, heard.toppings, wish.tool)
+        more = [*heard.toppings, *heard.extras, *(each for wish in named for each in wish.toppings)]
         return _topped({**given, "size": size}, more, wish.tool) if size else None
     if "Would you like" in wish.problem or "The nearest we have is" in wish.problem:
         return _offered(given, wish, text, heard)
     names = [dish.name for dish in _MENU.candidates(wish.item)]
     chosen = _chosen(names, text, heard)
     if chosen is None:
-        return None
+        return _topped(given, heard.toppings, wish.tool) if _only_toppings(heard) else None
     given = _topped({**given, "item": chosen}, heard.toppings, wish.tool)
     return {**given, "size": size} if size else given
+
+
+def _only_toppings(heard: Heard) -> bool:
+    return bool(heard.toppings) and not (heard.wishes or heard.size or heard.targets)
 
 
 def _topped(given: dict[str, Any], more: list[str], tool: str) -> dict[str, Any]:
@@ -184,7 +226,7 @@ def _other_toppings(given: dict[str, Any], text: str, heard: Heard) -> dict[str,
 def _offered(given: dict[str, Any], wish: Wish, text: str, heard: Heard) -> dict[str, Any] | None:
     """Take what was offered in place of what there is not."""
     taken = yes_or_no(text) or re.search(r"\b(?:that|it|one) then\b", normal(text))
-    if heard.wishes or not taken:
+    if heard.wishes or wish.age or not taken or type_in(text):
         return None
     if "Would you like" in wish.problem:
         topping = wish.problem.partition(" is a topping")[0].lower()
@@ -197,8 +239,12 @@ def _answered(state: State, text: str, plain: str) -> Plan | None:
     """Take yes, no, and that is all, as what was asked last makes of them."""
     if _ORDER_NOW.search(plain):
         return Plan([Use("place_order")]) if state.read else Plan(closing=True)
-    nothing = kind_of(text, ("nothing",)) == "nothing"
+    nothing = kind_of(text, ("nothing",)) == "nothing" or bool(_ALL.search(plain))
     yes = yes_or_no(text)
+    if state.asked == PERSON and yes is not None:
+        return connected(state) if yes else Plan(say="All right.")
+    if state.waiting and plain in ("ok", "okay", "all right", "alright"):
+        return Plan()  # they are back, which is no yes
     if state.asked == PLACE:
         if yes or (nothing and yes is None) or (yes is None and _ASSENT.search(plain)):
             # An order that changed since it was read is read again.
@@ -241,9 +287,16 @@ def _changed(state: State, text: str, plain: str, heard: Heard) -> Plan | None:
         if not state.order.lines:
             return Plan(say="There is nothing in the order.")
         return Plan([Use("remove_item", line="everything")])
-    uses = _removals(state, plain, heard) or _alterations(state, plain, heard)
+    if _HALVES.search(plain):
+        return Plan(say=_NO_HALVES)
+    uses = (
+        _removals(state, plain, heard)
+        or _more_of_it(state, plain, heard)
+        or _alterations(state, plain, heard)
+        or _noted(state, text.lower(), heard)
+    )
     if not uses:
-        uses = [_add(wish) for wish in heard.wishes]
+        uses = [_add(wish, text.lower()) for wish in heard.wishes]
         uses += [Use("add_item", item=name) for name in heard.unknown]
     uses += way
     if not uses:
@@ -251,9 +304,7 @@ def _changed(state: State, text: str, plain: str, heard: Heard) -> Plan | None:
         return Plan(closing=state.asked == ASK_TYPE) if known else None
     if any(use.arguments.get("quantity", 1) > MAX_QUANTITY for use in uses):
         return Plan(say=_TOO_MANY)
-    done = kind_of(text, ("nothing",)) == "nothing" or re.search(
-        r"\bthat (?:is|will be|would be) (?:all|it|everything)\b", plain
-    )
+    done = kind_of(text, ("nothing",)) == "nothing" or _ALL.search(plain)
     asked = state.asked in (ASK_TYPE, ASK_ADDRESS, PLACE, CHANGE) and bool(state.order.lines)
     return Plan(uses, closing=bool(asked or done))
 
@@ -283,7 +334,7 @@ def _may_be_address(text: str) -> bool:
     )
 
 
-def _add(wish: HeardWish) -> Use:
+def _add(wish: HeardWish, text: str) -> Use:
     given: dict[str, Any] = {"item": wish.dishes[0] if len(wish.dishes) == 1 else wish.text}
     if wish.toppings and re.fullmatch(r"pizzas?|pies?", wish.text):
         given["item"] = "cheese pizza"  # what people mean by a pizza with mushrooms
@@ -293,9 +344,35 @@ def _add(wish: HeardWish) -> Use:
         given["toppings"] = wish.toppings
     if wish.quantity != 1:
         given["quantity"] = wish.quantity
-    if wish.left_out:
-        given["note"] = "; ".join(f"no {part}" for part in wish.left_out)
+    notes = [f"no {part}" for part in wish.left_out] + [each[0] for each in _NOTE.finditer(text)]
+    if notes:
+        given["note"] = "; ".join(notes)
     return Use("add_item", **given)
+
+
+def _more_of_it(state: State, plain: str, heard: Heard) -> list[Use]:
+    """Take one more, or so many, of what was spoken of last."""
+    if not state.focus or heard.wishes or heard.toppings or heard.targets:
+        return []
+    line = find_line(state.order, state.focus)
+    if heard.size and re.search(r"\b(?:another|one more)\b", plain):
+        return [Use("add_item", item=line.dish, size=heard.size)] if line.size else []
+    count = heard.count if _SO_MANY.search(plain) else None
+    if _ONE_MORE.search(plain):
+        count = line.quantity + 1
+    if count and count != line.quantity:
+        return [Use("change_item", line=state.focus, quantity=count)]
+    return []
+
+
+def _noted(state: State, text: str, heard: Heard) -> list[Use]:
+    """Note a wish for the kitchen with what was spoken of last."""
+    found = _NOTE.search(text)
+    if found is None or not state.focus or heard.wishes:
+        return []
+    old = find_line(state.order, state.focus).note
+    note = f"{old}; {found[0]}" if old else found[0]
+    return [Use("change_item", line=state.focus, note=note)]
 
 
 def _removals(state: State, plain: str, heard: Heard) -> list[Use]:
@@ -309,6 +386,9 @@ def _removals(state: State, plain: str, heard: Heard) -> list[Use]:
         if found and not heard.left_out and not _MAKE.search(plain):
             some = {"quantity": heard.count} if _some_of(found[0], heard) else {}
             return [Use("remove_item", line=found[0].spoken(), **some)]
+        line = _of_size(state, plain)
+        if line and not (heard.left_out or heard.toppings or heard.wishes):
+            return [Use("remove_item", line=line.spoken())]
         if _IT.search(plain) and not heard.toppings and not heard.wishes:
             return [Use("remove_item", line=state.focus or lines[-1].spoken())]
         parts = [*heard.left_out, *heard.toppings, *_parts_named(heard)]
@@ -394,7 +474,7 @@ def _alterations(state: State, plain: str, heard: Heard) -> list[Use]:
 
 def _of_size(state: State, plain: str) -> Line | None:
     """Give the line that `the small one` is."""
-    found = re.search(r"\bthe (small|medium|large) (?:one|pizza|pie)\b", plain)
+    found = re.search(r"\bthe (small|medium|large)(?: (?:one|pizza|pie)\b|$)", plain)
     lines = [line for line in state.order.lines if found and line.size == found[1]]
     return lines[-1] if lines else None
 
@@ -408,6 +488,10 @@ def _news(line: Line, size: str | None, count: int | None) -> dict[str, Any]:
     return news
 
 
+def _options(kind: str) -> list[Option]:
+    return [Option(dish.name, dish.name) for dish in _MENU.of_kind(kind)]
+
+
 def _vague(state: State, plain: str, heard: Heard) -> Plan | None:
     """Let the tool ask which, or say that there is no such thing."""
     if re.match(r"(?:remove|cancel|delete|drop|take (?:off|out|away))\b", plain):
@@ -419,6 +503,10 @@ def _vague(state: State, plain: str, heard: Heard) -> Plan | None:
         return Plan([Use("add_item", item=heard.kind)])
     if heard.toppings:
         return Plan([Use("add_item", item=heard.toppings[0])])
+    if state.listed and (chosen := choose(plain, _options(state.listed))):
+        return Plan([Use("add_item", item=chosen.value)])
+    if other := _BY_THE_WAY.fullmatch(plain):
+        return Plan([Use("add_item", item=other["what"])])
     wants = _WANTS.search(plain)
     if wants and not _JUST_ORDER.search(plain):
         what = " ".join(re.split(r"\b(?:please|for|with)\b", wants["what"])[0].split()[:4])

@@ -23,6 +23,8 @@ PLACE: Final = "Shall I place the order?"
 TEXT: Final = "Shall I text you a confirmation?"
 DONE: Final = "Is there anything else I can do for you?"
 CHANGE: Final = "What should I change?"
+PERSON: Final = "Shall I put you through to a person?"
+WAITING: Final = ("Of course. Take your time.", "Sure. I'll wait.")
 TAKE_OUT: Final = "Which one should I take out?"
 EMAIL: Final = "What is your e-mail address?"
 DROPPED: Final = "All right, without it."
@@ -37,6 +39,7 @@ QUESTIONS: Final = (
     CHANGE,
     EMAIL,
     TAKE_OUT,
+    PERSON,
 )
 
 # What a model is told that its callers need not hear.
@@ -74,8 +77,9 @@ class State(msgspec.Struct):
     """Where the talk stands.
 
     focus: the line spoken of last, in words. read: the order was read and has not changed since.
-    placed, sent: an order was placed, and its confirmation sent. closed: none can be taken. asked:
-    the question that is open.
+    placed, sent: an order was placed, and its confirmation sent. closed: none can be taken.
+    waiting: they asked for a moment. listed: the kind of dish that was read out last. asked: the
+    question that is open.
     """
 
     order: Order = Order()
@@ -85,6 +89,8 @@ class State(msgspec.Struct):
     placed: bool = False
     sent: bool = False
     closed: bool = False
+    waiting: bool = False
+    listed: str = ""
     asked: str = ASK_ITEM
 
     @property
@@ -146,7 +152,9 @@ def _fold(events: Sequence[Event]) -> State:
             state.wishes = [wish for wish in state.wishes if wish.age <= _PATIENCE]
         elif isinstance(event, Replied) and event.text.startswith(DROPPED):
             state.wishes = []
-    state.asked = _asked([event.text for event in events if isinstance(event, Replied)])
+    said = [event.text for event in events if isinstance(event, Replied)]
+    state.asked = _asked(said)
+    state.waiting = bool(said) and said[-1] in WAITING
     return state
 
 
@@ -169,6 +177,8 @@ def _take(state: State, call: Called) -> None:
     match call.name:
         case "add_item" | "change_item" | "remove_item" | "set_order_type":
             _apply(state, call)
+        case "look_up_menu":
+            state.listed = str(call.arguments.get("kind", ""))
         case "read_order":
             state.read = not state.order.missing()
         case "place_order":
@@ -193,7 +203,7 @@ def _apply(state: State, call: Called) -> None:
             done = orders.send_to(state.order, given["type"], given.get("address", ""))
     except (ToolError, TypeError, KeyError):
         return  # the tool knew better; what it said was told
-    state.order, state.read = done.order, False
+    state.order, state.read, state.listed = done.order, False, ""
     if done.line is not None:
         state.focus = done.line.spoken()
     elif call.name == "remove_item":

@@ -24,8 +24,10 @@ _AFTER: Final = (
     r"(?:\s*,?\s*(?:(?:apartment|apt|unit|suite|flat|floor|number|#)\.?\s*\w+|"
     r"san francisco|california|ca\b|\d{5}))*"
 )
+_NO_PREPOSITION: Final = r"(?!(?:on|with|of|in|at|to|for|and|or|small|medium|large)\b)"
 _FULL: Final = re.compile(
-    rf"\b(?P<address>{_NUMBER}\s+(?:[\w'.-]+\s+){{0,3}}?{_STREET}\b\.?{_AFTER})", re.IGNORECASE
+    rf"\b(?P<address>{_NUMBER}\s+(?:{_NO_PREPOSITION}[\w'.-]+\s+){{0,3}}?{_STREET}\b\.?{_AFTER})",
+    re.IGNORECASE,
 )
 _SAID: Final = re.compile(
     rf"\b(?:(?:deliver(?:y|ed)?|send|bring|ship)(?:\s+(?:it|that|this|them|the order))?"

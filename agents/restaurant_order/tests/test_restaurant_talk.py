@@ -116,6 +116,7 @@ async def test_an_email_address_that_is_told_is_saved(talk: ShopTalk) -> None:
 
 HAWAIIAN: Row = (1, "large", "Hawaiian pizza", (), "")
 CAESAR: Row = (1, "", "Caesar salad", (), "")
+STROMBOLI: Row = (1, "", "veggie stromboli", (), "")
 RINGS: Row = (1, "", "onion rings", (), "")
 
 
@@ -210,6 +211,28 @@ RINGS: Row = (1, "", "onion rings", (), "")
         (["a pizza", "never mind, a caesar"], [CAESAR]),
         (["a hawaiian", "never mind"], []),
         (["sushi"], []),
+        (["a large hawaiian", "another one", "just one"], [HAWAIIAN]),
+        (["a small hawaiian", "another large one", "remove the small one"], [HAWAIIAN]),
+        (["can I have the ham and pineapple one", "large with bacon", "without"], [HAWAIIAN]),
+        (["what kind of calzones do you have?", "the third one"], [STROMBOLI]),
+        (["what salads are there", "the first, please"], [CAESAR]),
+        (["a caesar", "two of them", "actually one"], [CAESAR]),
+        (
+            ["a caesar", "dressing on the side"],
+            [(1, "", "Caesar salad", (), "dressing on the side")],
+        ),
+        (["large hawaiian, well done"], [(1, "large", "Hawaiian pizza", (), "well done")]),
+        (
+            ["3 large pepperoni pizzas, 2 with mushrooms and 1 with olives"],
+            [
+                (2, "large", PEPPERONI, ("mushroom",), ""),
+                (1, "large", PEPPERONI, ("black olives",), ""),
+            ],
+        ),
+        (["wings", "ok pickup then"], []),
+        (["a large pizza half pepperoni half mushroom"], []),
+        (["my pizza never came", "no"], []),
+        (["and some fries", "is that the one on Spear Street?"], []),
         (["fifty large hawaiians"], []),
         (["What's on the menu?", "which pizzas do you have?"], []),
         (["That works for me", "mumble jumble", "large", "no"], []),
@@ -313,6 +336,29 @@ async def test_keys(talk: ShopTalk) -> None:
     handoff = next(frame for frame in talk.sent if isinstance(frame, frames.End)).handoff_data
     assert json.loads(handoff or "")["reasonCode"] == "live-agent-handoff"
     assert "one Cobb salad" in (handoff or "")
+
+
+async def test_ok_after_hold_on_is_no_yes(talk: ShopTalk) -> None:
+    await talk.say_all(["a cobb salad", "that's all", "pickup", "hold on"])
+    assert await talk.say("ok") == "Shall I place the order?"
+    assert await talk.orders() == []
+    await talk.say("ok")
+    assert len(await talk.orders()) == 1
+
+
+async def test_a_complaint_goes_to_a_person(talk: ShopTalk) -> None:
+    assert "person?" in await talk.say("I ordered an hour ago and it's not here")
+    await talk.say("yes")
+    await talk.pass_time(30)
+    assert talk.ended
+    assert await talk.lines() == []
+
+
+async def test_asking_twice_for_the_message_sends_one(talk: ShopTalk) -> None:
+    await talk.say_all(["a cobb salad", "that's all", "pickup", "yes", "yes", "text me"])
+    assert len(await talk.outbox()) == 1
+    await talk.say("can you text it to me again?")
+    assert len(await talk.outbox()) == 2
 
 
 async def test_leaving_without_an_order(talk: ShopTalk) -> None:

@@ -832,3 +832,16 @@ async def test_a_forced_tool_of_a_menu_key_is_used() -> None:
     await talk.press("0")
     await talk.pass_time(20)
     assert talk.ended
+
+
+async def test_several_tools_are_used_at_once_each_once() -> None:
+    monday, tuesday = Use("book", day="mon"), Use("book", day="tue")
+    script = Script(lambda _: monday.together(tuesday, Use("fly")).saying("One moment."))
+    first = await deltas_of(burst(script), request(user("book both")))
+    calls = [delta for delta in first if isinstance(delta, ToolCall)]
+    assert [call.arguments for call in calls] == ['{"day":"mon"}', '{"day":"tue"}']
+    assert len({call.id for call in calls}) == 2
+    assert first[-1] == Finish("tool_calls", "offline")
+    one_done = request(user("book both"), *used("book", "ok", day="mon"))
+    rest = await deltas_of(burst(script), one_done)
+    assert [each.arguments for each in rest if isinstance(each, ToolCall)] == ['{"day":"tue"}']

@@ -51,6 +51,10 @@ def test_now_is_said(now: datetime, told: str) -> None:
     assert HOURS.spoken_now(now) == told
 
 
+def test_the_next_opening_is_not_this_one() -> None:
+    assert HOURS.next_opening(at(2, 11)) == at(3, 11)
+
+
 def test_a_shop_that_never_opens() -> None:
     assert Hours().next_opening(at(1, 12)) is None
     assert "on no day" in Hours().spoken_now(at(1, 12))

@@ -1,0 +1,1 @@
+"""Runs voxyray without a server, on AWS: Lambda functions, DynamoDB and queues."""

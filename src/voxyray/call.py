@@ -39,7 +39,7 @@ from voxyray.notes import (
 )
 from voxyray.policy import Key
 from voxyray.reply import SpeechKind
-from voxyray.tool_runs import Start, ToolRuns
+from voxyray.tool_runs import Shares, Start, ToolRuns
 
 MAX_INPUT_CHARS = 4000
 
@@ -50,11 +50,12 @@ _CUT_FOLLOWS_KEY_S = 1.0  # a key that cuts in is reported just before its inter
 _END_FOLLOWS_S = 10.0
 _NOISE_RECHECK_S = 2.0
 _MAX_RESUMES = 2
+_NEVER = -1.0  # before any time of the clock
 
 Phase: TypeAlias = Literal["new", "open", "ending", "closed"]
 
 
-class _Ending:
+class Ending:
     """An end of the call that waits for its farewell to be played.
 
     start: the `end` tool to run then; without one, handoff goes out as it is.
@@ -110,10 +111,10 @@ class Call:
         self._runs = ToolRuns(agent.tools)
         self._asked: Asked | None = None
         self._requests = 0
-        self._ending: _Ending | None = None
+        self._ending: Ending | None = None
         self._floor = Floor(self.policy.characters_per_s)
         self._keypad = Keypad(self.policy.keypad_pause_s)
-        self._cut_owed_until = float("-inf")
+        self._cut_owed_until = _NEVER
         self._ends_in_space = True
         self._open_cycle = False  # the carrier holds an unclosed beginning of an older reply
         self._failures = 0
@@ -211,7 +212,7 @@ class Call:
         then it names words while the current turn has said none.
         """
         reply = self.turn.reply
-        owed_until, self._cut_owed_until = self._cut_owed_until, float("-inf")
+        owed_until, self._cut_owed_until = self._cut_owed_until, _NEVER
         if self._now <= owed_until:
             before = self._turn_before()
             theirs = before is not None and before.reply.holds(fragment)
@@ -272,7 +273,7 @@ class Call:
         elif frame.name == "agentSpeaking":
             self._floor.agent_speaking = frame.value == "on"
             if frame.value == "on":
-                self._cut_owed_until = float("-inf")  # what sounds from here on is newer
+                self._cut_owed_until = _NEVER  # what sounds from here on is newer
             self._check_quiet()
         elif frame.name == "clientSpeaking":
             self._floor.client_speaking = frame.value == "on"
@@ -297,6 +298,19 @@ class Call:
         self.phase = "closed"
         self._deadlines.clear()
         self._note(journal.CallEnded(event.code, why))
+
+    def under_way(self) -> tuple[Asked | None, Ending | None, ToolRuns]:
+        """Give what the call is doing: its request, its end, its tool runs."""
+        return self._asked, self._ending, self._runs
+
+    def resume_work(self, runs: list[ToolRun], shares: Shares, asked: Asked | None) -> None:
+        """Go on from a snapshot with these tool runs, and with the request that was under way."""
+        self._runs.resume(runs, shares)
+        self._asked = asked
+
+    def resume_ending(self, ending: Ending) -> None:
+        """Go on from a snapshot with an end that waits."""
+        self._ending = ending
 
     def carry(self) -> Carried:
         """Give what the call's next session needs to go on."""
@@ -323,7 +337,7 @@ class Call:
         self._deadlines.arm("filler", self._now + self.policy.filler_after_s)
         self._ask(tool)
 
-    def _say_turn(self, cause: Cause, text: str, words: str, ending: _Ending | None = None) -> None:
+    def _say_turn(self, cause: Cause, text: str, words: str, ending: Ending | None = None) -> None:
         """Do a whole turn in fixed words."""
         self._open_turn(cause, text)
         self._say_fixed(words)
@@ -453,7 +467,7 @@ class Call:
         self._end_sentence()
         if self._failures >= self.policy.failures_before_way_out:
             self._say_fixed(self.policy.way_out)
-            self._ending = _Ending(handoff=_reason("model-failure"))
+            self._ending = Ending(handoff=_reason("model-failure"))
         else:
             self._say_fixed(self.policy.apology)
         self._close_reply()
@@ -562,7 +576,7 @@ class Call:
             if self._ending is not None:
                 self._settle(run, "failed", "Error: the call is already being ended.")
             else:
-                self._ending = _Ending(start)
+                self._ending = Ending(start)
             return
         self._run_tool(start)
 
@@ -715,7 +729,7 @@ class Call:
         if self._silences <= len(reprompts):
             self._say_turn("silence", SILENCE_NOTE, reprompts[self._silences - 1])
         else:
-            ending = _Ending(handoff=_reason("silence"))
+            ending = Ending(handoff=_reason("silence"))
             self._say_turn("silence", SILENCE_NOTE, self.policy.silence_goodbye, ending)
 
     def _on_resume(self) -> None:
@@ -737,7 +751,7 @@ class Call:
         return self.policy.resume_after_s
 
     def _on_time_up(self) -> None:
-        ending = _Ending(handoff=_reason("time-limit"), firm=True)
+        ending = Ending(handoff=_reason("time-limit"), firm=True)
         self._ending = None
         self._say_turn("limit", "", self.policy.time_up, ending)
 

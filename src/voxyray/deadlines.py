@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 
-class Deadlines:
+
+class Deadlines(msgspec.Struct, eq=False):
     """Named times, in seconds of the call's clock."""
 
-    __slots__ = ("_at", "_wake")
-
-    def __init__(self) -> None:
-        self._at: dict[str, float] = {}
-        self._wake: float | None = None
+    _at: dict[str, float] = {}
+    _wake: float | None = None
 
     def arm(self, name: str, at: float) -> None:
         """Set or move a deadline."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from voxyray.reply import Reply
 
 _SPEECH_STARTS_S = 0.35  # observed: 300-340 ms from the first token to agentSpeaking
 _NOISE_PATIENCE = 8  # looks; noise must not put off a reprompt for ever
 
 
-class Floor:
+class Floor(msgspec.Struct, eq=False):
     """The state of both sides' speech.
 
     quiet_at: when all that was sent will have been played, by the pace of the voice.
@@ -16,22 +18,12 @@ class Floor:
     what was played.
     """
 
-    __slots__ = (
-        "_characters_per_s",
-        "_noise",
-        "agent_speaking",
-        "client_speaking",
-        "plays_reported",
-        "quiet_at",
-    )
-
-    def __init__(self, characters_per_s: float) -> None:
-        self._characters_per_s = characters_per_s
-        self._noise = 0
-        self.quiet_at = 0.0
-        self.agent_speaking = False
-        self.client_speaking: bool | None = None
-        self.plays_reported = False
+    _characters_per_s: float
+    quiet_at: float = 0.0
+    agent_speaking: bool = False
+    client_speaking: bool | None = None
+    plays_reported: bool = False
+    _noise: int = 0
 
     def speak(self, chars: int, now: float, starts_s: float = _SPEECH_STARTS_S) -> None:
         """Queue text: it is spoken after what is queued already."""

@@ -18,7 +18,7 @@ Cause: TypeAlias = Literal["greeting", "speech", "keys", "silence", "resume", "r
 RunStatus: TypeAlias = Literal["running", "late", "done", "failed", "cancelled"]
 
 
-class ToolRun:
+class ToolRun(msgspec.Struct, eq=False):
     """One tool call and what became of it.
 
     status: a `late` run has passed its time-out but may still finish.
@@ -26,18 +26,19 @@ class ToolRun:
     filler: what to say when it is slow; told: the model was shown the result.
     """
 
-    __slots__ = ("call", "effect", "filler", "id", "key", "name", "result", "status", "told")
+    id: int
+    call: ToolCall
+    effect: str = "read"
+    key: str = ""
+    filler: str = ""
+    status: RunStatus = "running"
+    result: str = ""
+    told: bool = False
 
-    def __init__(self, id_: int, call: ToolCall, effect: str = "read", key: str = "") -> None:
-        self.id = id_
-        self.call = call
-        self.name = call.name
-        self.filler = ""
-        self.effect = effect
-        self.key = key
-        self.status: RunStatus = "running"
-        self.result = ""
-        self.told = False
+    @property
+    def name(self) -> str:
+        """The tool's name."""
+        return self.call.name
 
     def settles_with(self, other: ToolRun) -> bool:
         """Whether the other run's outcome is this one's too."""
@@ -50,22 +51,19 @@ class ToolRun:
         self.told = False
 
 
-class Turn:
+class Turn(msgspec.Struct, eq=False):
     """One input of the caller and the agent's reply; calls holds the tool runs of each round.
 
     text: what the caller said, or a note in square brackets for other causes; may be empty.
     began_at: when the caller's input was complete, in seconds of the call's clock.
     """
 
-    __slots__ = ("began_at", "calls", "cause", "number", "reply", "text")
-
-    def __init__(self, number: int, cause: Cause, text: str, began_at: float) -> None:
-        self.number = number
-        self.cause: Cause = cause
-        self.text = text
-        self.began_at = began_at
-        self.reply = Reply()
-        self.calls: list[list[ToolRun]] = [[]]
+    number: int
+    cause: Cause
+    text: str
+    began_at: float
+    reply: Reply = msgspec.field(default_factory=Reply)
+    calls: list[list[ToolRun]] = msgspec.field(default_factory=lambda: [[]])
 
     @property
     def round(self) -> int:

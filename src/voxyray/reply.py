@@ -13,6 +13,8 @@ import unicodedata
 from itertools import islice
 from typing import Final, Literal, TypeAlias
 
+import msgspec
+
 CUT_MARK: Final = "—"
 
 SpeechKind: TypeAlias = Literal["model", "fixed", "filler"]
@@ -27,15 +29,12 @@ _LETTER: Final = rf"[^\W{_UNSPACED}][\u0300-\u036f]*"
 _WORD: Final = re.compile(rf"[{_UNSPACED}]|(?:{_LETTER})+(?:['’](?:{_LETTER})+)*")
 
 
-class Span:
+class Span(msgspec.Struct, eq=False):
     """Text of one kind in one round of a reply."""
 
-    __slots__ = ("kind", "parts", "round")
-
-    def __init__(self, kind: SpeechKind, round_: int) -> None:
-        self.kind: SpeechKind = kind
-        self.round = round_
-        self.parts: list[str] = []
+    kind: SpeechKind
+    round: int
+    parts: list[str] = []
 
     @property
     def text(self) -> str:
@@ -45,7 +44,7 @@ class Span:
         return self.parts[0] if self.parts else ""
 
 
-class Reply:
+class Reply(msgspec.Struct, eq=False):
     """Said and heard of one turn.
 
     complete: all that was meant to be said was sent (and closed); cut: it was stopped before
@@ -53,16 +52,13 @@ class Reply:
     was sent.
     """
 
-    __slots__ = ("_confirmed", "_heard", "complete", "cut", "has_words", "said_chars", "spans")
-
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
-        self.said_chars = 0
-        self.complete = False
-        self.cut = False
-        self.has_words = False
-        self._confirmed = 0
-        self._heard: int | None = None  # None: all that was sent is, or will be, played
+    spans: list[Span] = []
+    said_chars: int = 0
+    complete: bool = False
+    cut: bool = False
+    has_words: bool = False
+    _confirmed: int = 0
+    _heard: int | None = None  # None: all that was sent is, or will be, played
 
     def say(self, text: str, kind: SpeechKind = "model", round_: int = 0) -> None:
         """Add text that was just sent."""

@@ -28,6 +28,14 @@ class Start(msgspec.Struct, frozen=True):
     values: dict[str, Any]
 
 
+class Shares(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which runs share whose outcome, by their numbers: for a snapshot."""
+
+    writes: dict[str, int] = {}
+    by_key: dict[str, int] = {}
+    sharing: dict[int, list[int]] = {}
+
+
 class ToolRuns:
     """All runs of a call, by number."""
 
@@ -91,6 +99,24 @@ class ToolRuns:
         for each in (run, *sharing):
             each.finish(status, result)
         return [run, *sharing]
+
+    def shares(self) -> Shares:
+        """Give what else than the runs themselves must be kept."""
+        return Shares(
+            {name: run.id for name, run in self._writes.items()},
+            {key: run.id for key, run in self._by_key.items()},
+            {run: [each.id for each in others] for run, others in self._sharing.items()},
+        )
+
+    def resume(self, runs: Iterable[ToolRun], shares: Shares) -> None:
+        """Go on with the runs of a snapshot."""
+        known = self._runs = {run.id: run for run in runs}
+        self._writes = {name: known[run] for name, run in shares.writes.items()}
+        self._by_key = {key: known[run] for key, run in shares.by_key.items()}
+        self._sharing = {
+            run: [known[each] for each in others] for run, others in shares.sharing.items()
+        }
+        self._call_ids = {run.call.id for run in known.values()}
 
     def _with_unique_id(self, call: ToolCall) -> ToolCall:
         """Providers refuse a history in which two tool calls have the same id."""

@@ -12,6 +12,8 @@ VoxyrayError
 │   ├── ToolArgumentError
 │   └── MessageRefused   a message that will not be sent: its recipient, its text, an opt-out
 ├── MessengerError       a message was not taken by whoever delivers it
+├── QueueError           a queue did not take what is to be done elsewhere, or later
+├── CarrierError         the carrier's API refused something, or could not be asked
 ├── StoreError           the store could not do what was asked
 │   └── ConditionFailed  ... because somebody else was first
 └── JournalError         a saved call cannot be read
@@ -111,6 +113,26 @@ class MessengerError(VoxyrayError):
         self.opted_out = opted_out
         self.maybe_sent = maybe_sent
         self.retry_after_s = retry_after_s
+
+
+class NotOwner(VoxyrayError):
+    """Another invocation owns the call by now; this one must not act for it any more."""
+
+
+class QueueError(VoxyrayError):
+    """A queue did not take what is to be done elsewhere, or later; the message says why."""
+
+
+class CarrierError(VoxyrayError):
+    """The carrier's API refused something, or could not be asked.
+
+    status: of its answer, 0 if there was none. code: the carrier's own, as text, or empty.
+    """
+
+    def __init__(self, message: str, *, status: int = 0, code: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
 
 
 class StoreError(VoxyrayError):

@@ -13,7 +13,8 @@ import pytest
 
 from tests.messengers.support import ADA, ADA_MAIL, Fake, Held, clock, mail, sms
 from voxyray.errors import MessageRefused, MessengerError, StoreError, ToolError
-from voxyray.messengers.delivery import Delivery, Policy, Recovered
+from voxyray.messengers.attempts import Policy
+from voxyray.messengers.delivery import Delivery, Recovered
 from voxyray.messengers.outbox import OutboxMessenger
 from voxyray.messengers.records import PENDING, Entry, Records
 from voxyray.stores import Item, Store, Update, Write
@@ -373,7 +374,8 @@ class Crash:
 
     @staticmethod
     async def of(delivery: Delivery) -> None:
-        tasks = [task for task in (delivery._worker, *delivery._running) if task is not None]
+        worker = delivery._worker
+        tasks = [task for task in (worker._work, *worker._running) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

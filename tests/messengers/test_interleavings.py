@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.messengers.support import clock, sms
 from voxyray.errors import MessageRefused, MessengerError
 from voxyray.messengers import Message
-from voxyray.messengers.delivery import Delivery, Policy
+from voxyray.messengers.attempts import Policy
+from voxyray.messengers.delivery import Delivery
 from voxyray.messengers.records import PENDING
 from voxyray.stores import Store
 from voxyray.stores.memory import MemoryStore

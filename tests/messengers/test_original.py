@@ -11,7 +11,8 @@ import pytest
 
 from tests.messengers.support import ADA, ADA_MAIL, Fake, bench, clock, mail, sms
 from voxyray.errors import MessengerError
-from voxyray.messengers.delivery import Delivery, Policy
+from voxyray.messengers.attempts import Policy
+from voxyray.messengers.delivery import Delivery
 from voxyray.messengers.listing import rows
 from voxyray.stores.memory import MemoryStore
 from voxyray.twin import virtual

@@ -22,7 +22,8 @@ from tests.messengers.support import ADA, QUICK, SHOP, US, bench, http_messenger
 from voxyray.carriers.twilio import SIGNATURE_HEADER, verify_http
 from voxyray.errors import MessengerError, SettingsError
 from voxyray.messengers import codes
-from voxyray.messengers.delivery import Delivery, Policy
+from voxyray.messengers.attempts import Policy
+from voxyray.messengers.delivery import Delivery
 from voxyray.messengers.records import Entry
 from voxyray.messengers.sendgrid import SendGridMessenger
 from voxyray.messengers.smtp import SmtpMessenger, compose

@@ -6,83 +6,68 @@
 
 That a message is being sent is stored before a provider is asked. So after a crash it is known
 which were never tried (they are sent), and which may have been (they are marked `unknown`).
+
+Who makes the attempts: a worker in this process, or, given a `Dispatcher`, whoever is at the other
+end of its queue and calls `attempt`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import heapq
-import itertools
 import logging
 import random
-import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Callable, Container, Mapping
+from typing import Final, Protocol
 
 import msgspec
 
-from voxyray.errors import MessageRefused, MessengerError, StoreError
+from voxyray.errors import MessageRefused, QueueError
 from voxyray.messengers import Kind, Message, Messenger, codes, masked
+from voxyray.messengers.attempts import Attempts, Outcome, Policy
 from voxyray.messengers.checks import checked, recipient
 from voxyray.messengers.records import Entry, Place, Records, Status
+from voxyray.messengers.worker import Worker
 from voxyray.stores import Store
 
 _log = logging.getLogger(__name__)
 
 CLOSE_S: Final = 5.0
 _PAGE: Final = 100
-_STORE_TRIES: Final = 5
 
 
-class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """How messages are delivered.
+class Dispatcher(Protocol):
+    """A way to a process elsewhere that calls `Delivery.attempt`.
 
-    attempts: in all, before a message is a dead letter. first_s, factor, most_s: the pause after
-    the first refusal, how it grows, and where that ends; of it a random half is taken away.
-    timeout_s: for one attempt. max_age_s: older ones are not sent any more; 36,000 is what
-    Twilio's ValidityPeriod allows a message. concurrency: attempts at the same time.
+    kinds: the kinds of messages it takes.
     """
 
-    attempts: int = 6
-    first_s: float = 2.0
-    factor: float = 3.0
-    most_s: float = 600.0
-    timeout_s: float = 60.0
-    max_age_s: float = 36_000.0
-    concurrency: int = 4
+    @property
+    def kinds(self) -> Container[str]: ...  # noqa: D102
 
-    def pause_s(self, attempt: int, jitter: float) -> float:
-        """Give the pause after the attempt of this number (from 1); jitter is from 0 to 1."""
-        # Bounded before it is raised, for a float's power overflows.
-        full = min(self.most_s, self.first_s * self.factor ** min(attempt - 1, 64))
-        return full * (1 - jitter / 2)
+    async def dispatch(self, place: Place, kind: Kind, wait_s: float = 0.0) -> None:
+        """Have `attempt` called for a stored message, once or more often, after wait_s or sooner.
+
+        Raises:
+            QueueError: it may not be called.
+        """
+        ...
 
 
 class Recovered(msgspec.Struct, frozen=True):
-    """What a start found: messages to send, and messages that may have been sent."""
+    """What was taken up: messages to send, and messages that may have been sent."""
 
     resent: int = 0
     unknown: int = 0
 
 
-@dataclass(order=True)
-class _Job:
-    due: float  # the loop's time
-    number: int
-    place: Place = field(compare=False)
-    token: str = field(compare=False)
-    kind: Kind = field(compare=False)
-    store_failures: int = field(default=0, compare=False)
-
-
 class Delivery:
-    """The outbox and the worker behind it.
+    """The outbox, and what works it off.
 
-    messengers: by kind. now: epoch seconds; pauses are on the loop's clock. jitter: gives 0 to 1.
+    messengers: by kind; none are needed where a dispatcher is and no attempts are made.
+    now: epoch seconds; a worker's pauses are on the loop's clock. jitter: gives 0 to 1.
     allow: says whether a message may be sent, such as to the caller's own number only.
+    dispatcher: has others make the attempts; None has them made by a worker in this process.
     """
 
     def __init__(
@@ -95,19 +80,17 @@ class Delivery:
         jitter: Callable[[], float] = random.random,
         allow: Callable[[Message], bool] | None = None,
         retention_days: int = 30,
+        dispatcher: Dispatcher | None = None,
     ) -> None:
         self.policy = policy or Policy()
         self._messengers = dict(messengers)
         self._records = Records(store, now, retention_days)
-        self._now = now
-        self._jitter = jitter
+        self._attempts = Attempts(self._records, self._messengers, self.policy, now, jitter)
         self._allow = allow
-        self._queue: list[_Job] = []
-        self._numbers = itertools.count()
-        self._running: set[asyncio.Task[None]] = set()
+        self._dispatcher = dispatcher
+        self._worker = Worker(self._attempts)
+        self._kinds = self._messengers if dispatcher is None else dispatcher.kinds
         self._keeping: set[asyncio.Task[tuple[Place, bool]]] = set()
-        self._wake = asyncio.Event()
-        self._worker: asyncio.Task[None] | None = None
         self._closing = False
 
     # The outbox
@@ -124,7 +107,7 @@ class Delivery:
         if self._closing:
             raise MessageRefused("messages cannot be sent right now; offer another way", "closed")
         message = checked(message)
-        if message.kind not in self._messengers:
+        if message.kind not in self._kinds:
             raise MessageRefused(f"no {message.kind} can be sent from here", "not_allowed")
         if self._allow is not None and not self._allow(message):
             raise MessageRefused("messages to this recipient are not allowed", "not_allowed")
@@ -148,8 +131,16 @@ class Delivery:
 
     async def _keep(self, message: Message) -> tuple[Place, bool]:
         place, new = await self._records.keep(message)
-        if new:
-            self._enqueue(place, message.kind)
+        if self._dispatcher is None:
+            if new:
+                self._worker.put(place, message.kind)
+            return place, new
+        try:
+            # Also if it is not new: whoever stored it may have died before it was in the queue.
+            await self._dispatcher.dispatch(place, message.kind)
+        except QueueError as error:
+            # It is accepted all the same: `recover` finds it.
+            _log.error("message %s is stored, but not in the queue yet: %s", place.id, error)
         return place, new
 
     async def entries(self, limit: int = 50) -> list[Entry]:
@@ -203,176 +194,74 @@ class Delivery:
         """
         return await self._records.is_opted_out(recipient(to))
 
+    # Working it off
+
+    async def attempt(self, place: Place) -> Outcome:
+        """Make the attempt that a queue asks for, and say when to ask again, if at all.
+
+        The record decides: a queue may ask twice, late, or after whoever it asked has died.
+
+        Raises:
+            StoreError: it could not begin; ask again.
+        """
+        return await self._attempts.queued(place)
+
     async def recover(self) -> Recovered:
-        """Take up at the start what an earlier process left; call it once."""
+        """Take up what was left.
+
+        With a worker: what an earlier process left; call it once, at the start. With a
+        dispatcher: what nobody has touched for `Policy.lost_s`, or `Policy.claim_s` if it was
+        being sent; call it every few minutes, anywhere.
+
+        Raises:
+            StoreError: not all could be looked at.
+            QueueError: not all could be dispatched.
+        """
         resent = unknown = 0
         after = ""
         while places := await self._records.pending(after, _PAGE):
             after = places[-1].sk
             for place in places:
-                entry = await self._records.at(place)
-                if entry is not None and entry.status == "accepted":
-                    wait_s = max(0.0, entry.next_at_ms / 1000 - self._now())
-                    self._enqueue(place, entry.kind, min(wait_s, self.policy.most_s))
-                    resent += 1
-                elif entry is not None and entry.status == "sending":
-                    unknown += await self._records.give_up_sending(place)
-                else:
-                    await self._records.forget_pending(place)
+                status = await self._take_up(place)
+                resent += status == "accepted"
+                unknown += status == "unknown"
         if unknown:
             _log.warning("%d messages may have been sent before a stop; not sent again", unknown)
         return Recovered(resent, unknown)
 
-    # The worker
-
-    def _enqueue(self, place: Place, kind: Kind, wait_s: float = 0.0) -> None:
-        due = asyncio.get_running_loop().time() + wait_s
-        self._push(_Job(due, next(self._numbers), place, secrets.token_hex(8), kind))
-
-    def _push(self, job: _Job) -> None:
-        if self._closing:
-            return  # stored as accepted: the next start sends it
-        heapq.heappush(self._queue, job)
-        self._wake.set()
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._work())
-
-    async def _work(self) -> None:
-        """Start what is due, as much as may run at a time, until nothing is left."""
-        loop = asyncio.get_running_loop()
-        while self._queue or self._running:
-            self._wake.clear()
-            room = self.policy.concurrency - len(self._running)
-            while room > 0 and self._queue and self._queue[0].due <= loop.time():
-                task = asyncio.create_task(self._attempt(heapq.heappop(self._queue)))
-                self._running.add(task)
-                task.add_done_callback(self._done)
-                room -= 1
-            until = self._queue[0].due if self._queue and room > 0 else None
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(until):
-                    await self._wake.wait()
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            _log.error(
-                "an attempt to send broke; a restart calls it unknown", exc_info=task.exception()
-            )
-        self._wake.set()
-
-    async def _attempt(self, job: _Job) -> None:
-        messenger = self._messengers.get(job.kind)
-        try:
-            entry = await self._records.claim(
-                job.place, job.token, messenger.name if messenger else ""
-            )
-            if entry is None:
-                return  # another process has it, or it has expired
-            problem = await self._obstacle(entry, messenger)
-        except StoreError as error:
-            self._later(job, error)
-            return
-        if problem is None and messenger is not None:
-            problem = await self._ask(job, entry, messenger)
-        if problem is not None:
-            await self._failed(job, entry, problem)
-
-    async def _obstacle(self, entry: Entry, messenger: Messenger | None) -> MessengerError | None:
-        """Say what forbids a send that was accepted; opt-outs may have come meanwhile."""
-        if messenger is None:
-            return MessengerError(f"nobody here delivers {entry.kind}")
-        if await self._records.is_opted_out(entry.to):
-            return MessengerError(codes.meaning(codes.OPTED_OUT), code=codes.OPTED_OUT)
-        if self._now() - entry.created_at_ms / 1000 > self.policy.max_age_s:
-            return MessengerError("too old to be sent", code="expired")
-        return None
-
-    async def _ask(self, job: _Job, entry: Entry, messenger: Messenger) -> MessengerError | None:
-        """Have a messenger send it; store that, or give what went wrong."""
-        try:
-            async with asyncio.timeout(self.policy.timeout_s):
-                provider_id = await messenger.send(entry.message)
-        except MessengerError as error:
-            return error
-        except MessageRefused as error:
-            return MessengerError(str(error), code=error.reason)
-        except TimeoutError:
-            return MessengerError(
-                f"no answer within {self.policy.timeout_s:g} s; it may have been sent",
-                maybe_sent=True,
-            )
-        except Exception as error:  # noqa: BLE001 - a messenger's fault must not send it twice
-            # Only its kind: whatever it says may quote the message.
-            return MessengerError(
-                f"{messenger.name} broke: {type(error).__name__}", maybe_sent=True
-            )
-        if provider_id:
-            await self._stored(lambda: self._sent(job, entry, provider_id))
-            _log.info("message %s (%s): sent by %s", entry.id, entry.kind, messenger.name)
-        else:
-            await self._stored(lambda: self._records.end(job.place, job.token, "stored"))
-        return None
-
-    async def _sent(self, job: _Job, entry: Entry, provider_id: str) -> None:
-        if await self._records.sent(job.place, job.token, provider_id) == codes.OPTED_OUT:
-            await self._records.opt_out(entry.to)
-
-    async def _failed(self, job: _Job, entry: Entry, error: MessengerError) -> None:
-        """Store a failure: to be tried again, unknown, or a dead letter."""
-        code, reason = error.code, str(error)
-        if error.opted_out:
-            await self._stored(lambda: self._records.opt_out(entry.to))
-        again = error.retryable and not (error.maybe_sent or error.opted_out)
-        if again and entry.attempts < self.policy.attempts:
-            pause_s = self._pause_s(entry.attempts, error)
-            due_ms = int((self._now() + pause_s) * 1000)
-            await self._stored(
-                lambda: self._records.put_back(job.place, job.token, code, reason, due_ms)
-            )
-            _log.info("message %s: again in %.1f s: %s", entry.id, pause_s, reason)
-            self._again(job, pause_s)
-            return
-        status: Status = "unknown" if error.maybe_sent else "failed"
-        await self._stored(lambda: self._records.end(job.place, job.token, status, code, reason))
-        level = logging.ERROR if code in codes.OURS else logging.WARNING
-        _log.log(level, "message %s (%s): %s: %s", entry.id, entry.kind, status, reason)
-
-    def _pause_s(self, attempts: int, error: MessengerError) -> float:
-        asked_s = min(error.retry_after_s or 0.0, self.policy.most_s)
-        return max(asked_s, self.policy.pause_s(attempts, self._jitter()))
-
-    def _later(self, job: _Job, error: StoreError) -> None:
-        """Try again when the store is back; the message is as it was."""
-        job.store_failures += 1
-        pause_s = self.policy.pause_s(job.store_failures, self._jitter())
-        _log.warning("message %s waits for the store, %.1f s: %s", job.place.id, pause_s, error)
-        self._again(job, pause_s)
-
-    def _again(self, job: _Job, pause_s: float) -> None:
-        # With its token: a claim that could not be given back is then still known as ours.
-        job.due = asyncio.get_running_loop().time() + pause_s
-        self._push(job)
-
-    async def _stored(self, write: Callable[[], Awaitable[object]]) -> None:
-        """Write what happened, though the store fails for a while; lost, it becomes `unknown`."""
-        for attempt in range(1, _STORE_TRIES + 1):
-            try:
-                await write()
-            except StoreError as error:
-                _log.warning("what became of a message is not stored yet: %s", error)
-                await asyncio.sleep(self.policy.pause_s(attempt, self._jitter()))
-            else:
-                return
-        _log.error("what became of a message could not be stored; a restart calls it unknown")
+    async def _take_up(self, place: Place) -> Status | None:
+        """Have an accepted message sent, call one `unknown` whose sender is dead, or neither."""
+        entry = await self._records.at(place)
+        if entry is None or entry.status not in ("accepted", "sending"):
+            await self._records.forget_pending(place)
+            return None
+        wait_s = self._attempts.wait_s(entry)
+        if entry.status == "sending":
+            alive = self._dispatcher is not None and wait_s > 0
+            return None if alive or not await self._records.give_up_sending(place) else "unknown"
+        if self._dispatcher is None:
+            self._worker.put(place, entry.kind, min(max(0.0, wait_s), self.policy.most_s))
+            return "accepted"
+        if wait_s > -self.policy.lost_s:
+            return None
+        await self._dispatcher.dispatch(place, entry.kind)
+        # So that a queue with a long backlog is not given the same messages in every pass.
+        await self._records.postpone(place)
+        return "accepted"
 
     # The end
 
     async def settle(self, limit_s: float) -> bool:
-        """Wait until every message is sent, or has failed for good; false if that takes longer."""
-        if self._worker is not None and not self._worker.done():
-            await asyncio.wait([self._worker], timeout=limit_s)
-        return self._worker is None or self._worker.done()
+        """Wait for what is done in this process; false if that takes longer.
+
+        With a worker: until every message is sent, or has failed for good. With a dispatcher:
+        until what was being accepted is stored and in the queue.
+        """
+        until = asyncio.get_running_loop().time() + limit_s
+        if self._keeping:
+            await asyncio.wait(self._keeping, timeout=limit_s)
+        left_s = max(0.0, until - asyncio.get_running_loop().time())
+        return await self._worker.settle(left_s) and not self._keeping
 
     async def close(self, limit_s: float = CLOSE_S) -> None:
         """Accept no more, send what is due within the limit, and close the messengers.
@@ -383,16 +272,6 @@ class Delivery:
         if self._keeping:
             await asyncio.wait(self._keeping)
         self._closing = True
-        now = asyncio.get_running_loop().time()
-        self._queue = [job for job in self._queue if job.due <= now]
-        heapq.heapify(self._queue)
-        self._wake.set()
-        if not await self.settle(limit_s):
-            _log.warning("%d messages were still being sent", len(self._running))
-            self._queue.clear()
-            left = [task for task in (self._worker, *self._running) if task is not None]
-            for task in left:
-                task.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
+        await self._worker.close(limit_s)
         for messenger in {id(one): one for one in self._messengers.values()}.values():
             await messenger.close()

@@ -14,6 +14,7 @@ that may be tried again; sending -> unknown if nobody knows; accepted -> stored 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import time
@@ -261,6 +262,14 @@ class Records:
         except ConditionFailed:
             return False
         return True
+
+    async def postpone(self, place: Place) -> None:
+        """Have an accepted message be due from now on; one that was begun stays as it is."""
+        due = Update(
+            place.pk, place.sk, set={"next_at_ms": self._ms()}, when=Equals("status", "accepted")
+        )
+        with contextlib.suppress(ConditionFailed):
+            await self._store.update(due)
 
     async def forget_pending(self, place: Place) -> None:
         """Take a message that is gone, or done, from the list of those to be sent."""

@@ -112,10 +112,18 @@ class Texting:
         if not word and text:
             self._spawn(self._answer(number, text, form.get("MessageSid", "")))
 
+    async def settle(self, within_s: float) -> bool:
+        """Wait until the answers under way are in the outbox; false if that takes longer.
+
+        For hosts that stand still between requests: what is not done by then may never be.
+        """
+        if self._answering:
+            await asyncio.wait(self._answering, timeout=within_s)
+        return not self._answering
+
     async def close(self) -> None:
         """Wait for the answers under way."""
-        if self._answering:
-            await asyncio.wait(self._answering, timeout=_ANSWER_WITHIN_S)
+        await self.settle(_ANSWER_WITHIN_S)
 
     async def _is_new(self, sid: str) -> bool:
         """Whether this message has not been taken before: carriers repeat their webhooks."""

@@ -1,16 +1,20 @@
-"""The outbox and its worker, on a virtual clock, over every store of this machine."""
+"""The outbox and what works it off, on a virtual clock, over every store of this machine.
+
+`either` stands for both ways: a worker in the process, and a queue with a sender behind it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
+from tests.messengers.queueing import Queued
 from tests.messengers.support import ADA, ADA_MAIL, Fake, Held, clock, mail, sms
 from voxyray.errors import MessageRefused, MessengerError, StoreError, ToolError
 from voxyray.messengers.attempts import Policy
@@ -28,9 +32,10 @@ LOST = MessengerError("no answer", maybe_sent=True)
 STOPPED = MessengerError("opted out", code="21610", opted_out=True)
 
 
-def deliver(store: Store, *messengers: Fake, **options: Any) -> Delivery:
+def deliver(store: Store, *messengers: Fake, queued: bool = False, **options: Any) -> Delivery:
     by_kind = dict(zip(("sms", "email"), messengers * 2, strict=False))
-    return Delivery(store, by_kind, **{"now": clock(), "jitter": lambda: 0.0, **options})
+    way = Queued if queued else Delivery
+    return way(store, by_kind, **{"now": clock(), "jitter": lambda: 0.0, **options})
 
 
 async def only(delivery: Delivery) -> Entry:
@@ -38,14 +43,24 @@ async def only(delivery: Delivery) -> Entry:
     return entry
 
 
-Opener = Callable[[], Store]
+class Opener(NamedTuple):
+    """Opens stores; queued: whether a queue works them off."""
+
+    path: Path | None
+    queued: bool = False
+
+    def __call__(self) -> Store:
+        return Held(self.path) if self.path else MemoryStore(clock())
 
 
 @pytest.fixture(params=["memory", "sqlite"])
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
-    if request.param == "memory":
-        return lambda: MemoryStore(clock())
-    return lambda: Held(tmp_path / "store.db")
+    return Opener(tmp_path / "store.db" if request.param == "sqlite" else None)
+
+
+@pytest.fixture(params=["worker", "queue"])
+def either(request: pytest.FixtureRequest, opener: Opener) -> Opener:
+    return opener._replace(queued=request.param == "queue")
 
 
 @asynccontextmanager
@@ -53,7 +68,7 @@ async def desk(
     opener: Opener, outcomes: list[Any] | None = None, **options: Any
 ) -> AsyncGenerator[tuple[Delivery, Fake, Store]]:
     store, fake = opener(), Fake(outcomes or [])
-    delivery = deliver(store, fake, **options)
+    delivery = deliver(store, fake, queued=opener.queued, **options)
     yield delivery, fake, store
     await delivery.close()
     await store.close()
@@ -73,10 +88,10 @@ def settled(opener: Opener, *outcomes: Any, **options: Any) -> tuple[Entry, Fake
     return run()
 
 
-def test_accepting_asks_no_provider_and_takes_no_time(opener: Opener) -> None:
+def test_accepting_asks_no_provider_and_takes_no_time(either: Opener) -> None:
     @virtual
     async def run() -> None:
-        async with desk(opener) as (delivery, fake, _):
+        async with desk(either) as (delivery, fake, _):
             fake.takes_s = 30
             outbox_id = await delivery.accept(sms(call="CA1", agent="shop"))
             assert asyncio.get_running_loop().time() == 0
@@ -89,10 +104,10 @@ def test_accepting_asks_no_provider_and_takes_no_time(opener: Opener) -> None:
     run()
 
 
-def test_a_message_is_sent_and_its_delivery_reported(opener: Opener) -> None:
+def test_a_message_is_sent_and_its_delivery_reported(either: Opener) -> None:
     @virtual
     async def run() -> None:
-        async with desk(opener) as (delivery, fake, _):
+        async with desk(either) as (delivery, fake, _):
             outbox_id = await delivery.accept(sms())
             await delivery.settle(1)
             entry = await only(delivery)
@@ -106,9 +121,9 @@ def test_a_message_is_sent_and_its_delivery_reported(opener: Opener) -> None:
     run()
 
 
-def test_pauses_grow_up_to_a_limit_and_the_last_refusal_is_a_dead_letter(opener: Opener) -> None:
+def test_pauses_grow_up_to_a_limit_and_the_last_refusal_is_a_dead_letter(either: Opener) -> None:
     policy = Policy(attempts=5, first_s=2, factor=3, most_s=10)
-    entry, fake = settled(opener, *[BUSY] * 5, policy=policy)
+    entry, fake = settled(either, *[BUSY] * 5, policy=policy)
     assert fake.at == [0, 2, 8, 18, 28]
     assert (entry.status, entry.code, entry.reason) == ("failed", "20429", "busy")
     assert entry.attempts == 5
@@ -120,9 +135,9 @@ def test_jitter_takes_up_to_half_of_a_pause_away() -> None:
     assert Policy().pause_s(10**9, 0) == 600
 
 
-def test_the_provider_says_how_long_to_wait(opener: Opener) -> None:
+def test_the_provider_says_how_long_to_wait(either: Opener) -> None:
     busy = MessengerError("busy", retryable=True, retry_after_s=77)
-    entry, fake = settled(opener, busy)
+    entry, fake = settled(either, busy)
     assert fake.at == [0, 77]
     assert (entry.status, entry.code, entry.reason) == ("sent", "", "")
 
@@ -132,25 +147,25 @@ def test_the_provider_says_how_long_to_wait(opener: Opener) -> None:
     [(DEAD, "failed"), (LOST, "unknown"), (ZeroDivisionError("1 415 555 0100"), "unknown")],
 )
 def test_what_must_not_be_tried_again_is_not(
-    opener: Opener, outcome: Exception, status: str
+    either: Opener, outcome: Exception, status: str
 ) -> None:
-    entry, fake = settled(opener, outcome)
+    entry, fake = settled(either, outcome)
     assert (entry.status, len(fake.sent)) == (status, 1)
     assert "415" not in entry.reason
 
 
-def test_a_messenger_that_hangs_is_cut_off_and_the_message_unknown(opener: Opener) -> None:
+def test_a_messenger_that_hangs_is_cut_off_and_the_message_unknown(either: Opener) -> None:
     async def never() -> None:
         await asyncio.get_running_loop().create_future()
 
-    entry, fake = settled(opener, never)
+    entry, fake = settled(either, never)
     assert (entry.status, len(fake.sent)) == ("unknown", 1)
 
 
-def test_an_opt_out_is_remembered_and_never_tried_again(opener: Opener) -> None:
+def test_an_opt_out_is_remembered_and_never_tried_again(either: Opener) -> None:
     @virtual
     async def run() -> None:
-        async with desk(opener, [STOPPED]) as (delivery, fake, _):
+        async with desk(either, [STOPPED]) as (delivery, fake, _):
             await delivery.accept(sms("one"))
             await delivery.settle(10)
             assert ((await only(delivery)).status, len(fake.sent)) == ("failed", 1)
@@ -167,10 +182,10 @@ def test_an_opt_out_is_remembered_and_never_tried_again(opener: Opener) -> None:
     run()
 
 
-def test_an_opt_out_counts_for_what_was_accepted_before_it(opener: Opener) -> None:
+def test_an_opt_out_counts_for_what_was_accepted_before_it(either: Opener) -> None:
     @virtual
     async def run() -> None:
-        async with desk(opener, [BUSY]) as (delivery, fake, _):
+        async with desk(either, [BUSY]) as (delivery, fake, _):
             await delivery.accept(sms())
             await asyncio.sleep(1)
             await delivery.opt_out(ADA)
@@ -194,10 +209,10 @@ def test_addresses_opt_out_whatever_their_case(opener: Opener) -> None:
     run()
 
 
-def test_the_same_key_is_sent_once(opener: Opener) -> None:
+def test_the_same_key_is_sent_once(either: Opener) -> None:
     @virtual
     async def run() -> None:
-        async with desk(opener) as (delivery, fake, _):
+        async with desk(either) as (delivery, fake, _):
             first = await delivery.accept(sms("Your table is booked.", key="CA1/3/book"))
             again = await delivery.accept(sms("Your table is booked!", key="CA1/3/book"))
             await delivery.settle(1)
@@ -212,10 +227,10 @@ def test_the_same_key_is_sent_once(opener: Opener) -> None:
     run()
 
 
-def test_a_key_of_another_recipient_is_refused_rather_than_swallowed(opener: Opener) -> None:
+def test_a_key_of_another_recipient_is_refused_rather_than_swallowed(either: Opener) -> None:
     @virtual
     async def run() -> None:
-        async with desk(opener) as (delivery, _, _):
+        async with desk(either) as (delivery, _, _):
             await delivery.accept(sms(key="k"))
             for other in (sms(key="k", to="+14155550199"), mail(key="k")):
                 with pytest.raises(MessageRefused, match="key"):
@@ -238,10 +253,10 @@ def test_only_so_many_are_sent_at_a_time(opener: Opener) -> None:
     run()
 
 
-def test_a_message_that_waits_holds_up_no_other(opener: Opener) -> None:
+def test_a_message_that_waits_holds_up_no_other(either: Opener) -> None:
     @virtual
     async def run() -> None:
-        async with desk(opener, [BUSY], policy=Policy(concurrency=1)) as (delivery, fake, _):
+        async with desk(either, [BUSY], policy=Policy(concurrency=1)) as (delivery, fake, _):
             await delivery.accept(sms("waits"))
             await asyncio.sleep(0.5)
             await delivery.accept(sms("goes"))
@@ -251,10 +266,10 @@ def test_a_message_that_waits_holds_up_no_other(opener: Opener) -> None:
     run()
 
 
-def test_who_may_not_be_written_to_is_not(opener: Opener) -> None:
+def test_who_may_not_be_written_to_is_not(either: Opener) -> None:
     @virtual
     async def run() -> None:
-        async with desk(opener, allow=lambda one: one.to == ADA) as (delivery, _, _):
+        async with desk(either, allow=lambda one: one.to == ADA) as (delivery, _, _):
             await delivery.accept(sms())
             with pytest.raises(MessageRefused, match="not allowed"):
                 await delivery.accept(sms("Hi", to="+882161234567"))
@@ -289,11 +304,11 @@ async def test_without_an_account_messages_are_stored_and_never_called_sent() ->
     ],
 )
 def test_callbacks_in_any_order_never_take_a_final_status_back(
-    opener: Opener, statuses: list[str], ends: str
+    either: Opener, statuses: list[str], ends: str
 ) -> None:
     @virtual
     async def run() -> None:
-        async with desk(opener) as (delivery, _, _):
+        async with desk(either) as (delivery, _, _):
             await delivery.accept(sms())
             await delivery.settle(1)
             changed = [await delivery.status("SM1", status) for status in statuses]
@@ -303,17 +318,17 @@ def test_callbacks_in_any_order_never_take_a_final_status_back(
     run()
 
 
-def test_a_callback_that_overtakes_the_answer_is_kept_for_it(opener: Opener) -> None:
+def test_a_callback_that_overtakes_the_answer_is_kept_for_it(either: Opener) -> None:
     @virtual
     async def run() -> None:
-        store = opener()
+        store = either()
 
         async def overtake() -> None:
             assert not await delivery.status("SM1", "sent")
             assert not await delivery.status("SM1", "undelivered", "30005")
             assert not await delivery.status("SM1", "delivered")
 
-        delivery = deliver(store, Fake([overtake]))
+        delivery = deliver(store, Fake([overtake]), queued=either.queued)
         await delivery.accept(sms())
         await delivery.settle(1)
         entry = await only(delivery)
@@ -327,10 +342,10 @@ def test_a_callback_that_overtakes_the_answer_is_kept_for_it(opener: Opener) -> 
 
 
 @pytest.mark.parametrize("early", [False, True])
-def test_an_opt_out_told_by_a_callback_is_remembered(opener: Opener, early: bool) -> None:
+def test_an_opt_out_told_by_a_callback_is_remembered(either: Opener, early: bool) -> None:
     @virtual
     async def run() -> None:
-        async with desk(opener) as (delivery, fake, _):
+        async with desk(either) as (delivery, fake, _):
 
             async def tell() -> None:
                 await delivery.status("SM1", "failed", "21610")
@@ -345,10 +360,10 @@ def test_an_opt_out_told_by_a_callback_is_remembered(opener: Opener, early: bool
     run()
 
 
-def test_a_provider_that_gives_an_id_twice_confuses_nobody(opener: Opener) -> None:
+def test_a_provider_that_gives_an_id_twice_confuses_nobody(either: Opener) -> None:
     @virtual
     async def run() -> None:
-        async with desk(opener, ["SM1", "SM1"]) as (delivery, _, _):
+        async with desk(either, ["SM1", "SM1"]) as (delivery, _, _):
             await delivery.accept(sms("one"))
             await delivery.settle(1)
             await delivery.accept(sms("two"))
@@ -539,11 +554,12 @@ class Moody(MemoryStore):
 
 
 @pytest.mark.parametrize("fails", [["", "before"], ["", "after"], ["", "after", "before"]])
-def test_a_store_that_fails_before_a_send_delays_it(fails: list[str]) -> None:
+@pytest.mark.parametrize("queued", [False, True])
+def test_a_store_that_fails_before_a_send_delays_it(fails: list[str], queued: bool) -> None:
     @virtual
     async def run() -> None:
         store, fake = Moody(), Fake()
-        delivery = deliver(store, fake)
+        delivery = deliver(store, fake, queued=queued)
         store.fails = list(fails)
         await delivery.accept(sms())
         await delivery.settle(100)
@@ -553,11 +569,12 @@ def test_a_store_that_fails_before_a_send_delays_it(fails: list[str]) -> None:
 
 
 @pytest.mark.parametrize("fails", [["before"] * 3, ["after"], ["after", "before"]])
-def test_a_store_that_fails_after_a_send_does_not_repeat_it(fails: list[str]) -> None:
+@pytest.mark.parametrize("queued", [False, True])
+def test_a_store_that_fails_after_a_send_does_not_repeat_it(fails: list[str], queued: bool) -> None:
     @virtual
     async def run() -> None:
         store, fake = Moody(), Fake()
-        delivery = deliver(store, fake)
+        delivery = deliver(store, fake, queued=queued)
         store.fails = ["", "", *fails]
         await delivery.accept(sms())
         await delivery.settle(100)
@@ -580,10 +597,10 @@ async def test_what_could_not_be_stored_was_not_accepted() -> None:
     assert len(fake.sent) == 1
 
 
-def test_a_caller_who_cuts_in_cancels_no_message_half_accepted(opener: Opener) -> None:
+def test_a_caller_who_cuts_in_cancels_no_message_half_accepted(either: Opener) -> None:
     @virtual
     async def run() -> None:
-        async with desk(opener) as (delivery, fake, _):
+        async with desk(either) as (delivery, fake, _):
             tool = asyncio.create_task(delivery.accept(sms()))
             for _ in range(3):  # past the look at the opt-outs, or before it: all or nothing
                 await asyncio.sleep(0)
@@ -666,13 +683,13 @@ def test_entries_are_newest_first_across_days(opener: Opener) -> None:
 
 
 def test_logs_name_no_numbers_addresses_or_words(
-    opener: Opener, caplog: pytest.LogCaptureFixture
+    either: Opener, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
 
     @virtual
     async def run() -> None:
-        async with desk(opener, [BUSY, DEAD, LOST, None, STOPPED]) as (delivery, _, _):
+        async with desk(either, [BUSY, DEAD, LOST, None, STOPPED]) as (delivery, _, _):
             for number in range(4):
                 await delivery.accept(mail(f"secret words {number}", to=f"{number}{ADA_MAIL}"))
                 await delivery.settle(100)

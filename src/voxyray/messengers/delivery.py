@@ -242,7 +242,7 @@ class Delivery:
         if self._dispatcher is None:
             self._worker.put(place, entry.kind, min(max(0.0, wait_s), self.policy.most_s))
             return "accepted"
-        if wait_s > -self.policy.lost_s:
+        if entry.kind not in self._kinds or wait_s > -self.policy.lost_s:
             return None
         await self._dispatcher.dispatch(place, entry.kind)
         # So that a queue with a long backlog is not given the same messages in every pass.

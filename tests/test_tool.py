@@ -484,7 +484,7 @@ def test_equal_meaning_is_one_key() -> None:
         (Decimal("-0.00"), '"0"'),
         (-0.0, "0.0"),
         (Size.SMALL, '"small"'),
-        (Line("a", 2), '{"count":2,"extras":[],"item_name":"a"}'),
+        (Line("a", 2), '{"count":2,"extras":[],"itemName":"a"}'),
         (Address("a"), '{"postcode":null,"street":"a"}'),
         (
             datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))),

@@ -1,7 +1,9 @@
 """Turn Python types and docstrings into JSON Schema, for a tool's arguments.
 
-The schema keeps to what OpenAI's strict function validation accepts: every property is required,
-optional ones may be null, no additional properties, structs inlined, no `default`, no `$ref`.
+There are two. The full one loses nothing, so that `parameters` can read it back. The `strict` one
+is what a model is shown and keeps to what OpenAI's strict function validation accepts: every
+property is required, optional ones may be null, no lengths, no `default`. In both there are no
+additional properties, and structs are inlined.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
@@ -25,9 +27,16 @@ from voxyray.errors import AgentError
 
 Schema: TypeAlias = dict[str, Any]
 
+_KEPT: Final = ("type", "enum", "pattern", "minimum", "maximum", "exclusiveMinimum")
+_KEPT_TOO: Final = ("exclusiveMaximum", "multipleOf", "minLength", "maxLength")
 # OpenAI refuses a strict function that uses lengths, defaults, most formats.
-_STRICT: Final = ("type", "enum", "pattern", "minimum", "maximum")
-_STRICT_TOO: Final = ("exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+_NOT_STRICT: Final = frozenset({"minLength", "maxLength", "default", "tz"})
+_FORMATS: Final[dict[Any, str]] = {
+    date: "date",
+    time: "time",
+    datetime: "date-time",
+    Decimal: "decimal",
+}
 _WORDS: Final[dict[Any, str]] = {
     str: "text",
     int: "a whole number",
@@ -57,7 +66,7 @@ _ADVICE: Final = (
 
 
 class Typed(NamedTuple):
-    """What an annotation came to: how it is read, and what the model is shown."""
+    """What an annotation came to: how it is read, and its full schema."""
 
     node: Node
     schema: Schema
@@ -98,10 +107,36 @@ def compile_object(
     shape: Schema = {
         "type": "object",
         "properties": properties,
-        "required": list(properties),
+        "required": [name for name, schema in properties.items() if "default" not in schema],
         "additionalProperties": False,
     }
     return Typed(Object(tuple(fields), make), shape)
+
+
+def strict(schema: Schema) -> Schema:
+    """Give what a model is shown of a full schema."""
+    shown: Schema = {}
+    for key, value in schema.items():
+        match key:
+            case "properties":
+                shown[key] = {name: _strict_property(inner) for name, inner in value.items()}
+            case "required":
+                shown[key] = list(schema["properties"])
+            case "items":
+                shown[key] = strict(value)
+            case "anyOf":
+                shown[key] = [strict(inner) for inner in value]
+            case "format" if value != "date":
+                pass
+            case _ if key not in _NOT_STRICT:
+                shown[key] = value
+    return shown
+
+
+def _strict_property(schema: Schema) -> Schema:
+    if "default" not in schema:
+        return strict(schema)
+    return strict(_or_null({key: value for key, value in schema.items() if key != "default"}))
 
 
 def compile_type(annotation: Any, inside: tuple[Any, ...] = ()) -> Typed:
@@ -119,7 +154,8 @@ def compile_type(annotation: Any, inside: tuple[Any, ...] = ()) -> Typed:
         return _optional((Literal.__getitem__(chosen), None), (*texts, *metas), inside)
     text = " ".join([*texts, *(meta.description for meta in metas if meta.description)])
     if origin is list:
-        return _list(arguments[0], metas, text, inside)
+        node, shape = list_of(*compile_type(arguments[0], inside), metas)
+        return Typed(node, _with_text(shape, text))
     if _is(base, msgspec.Struct) or (isinstance(base, type) and dataclasses.is_dataclass(base)):
         return _record(base, text, inside)
     if base in _WORDS or origin is Literal or _is(base, enum.Enum):
@@ -162,27 +198,33 @@ def _optional(
     return Typed(Nullable(node), _or_null(schema))
 
 
-def _list(item: Any, metas: list[msgspec.Meta], text: str, inside: tuple[Any, ...]) -> Typed:
-    node, inner = compile_type(item, inside)
+def list_of(item: Node, schema: Schema, metas: Sequence[msgspec.Meta]) -> Typed:
+    """Give the list of a type; schema is the type's own.
+
+    Raises:
+        AgentError: limits that a list cannot have.
+    """
     kind: Any = Annotated[(list[Any], *metas)] if metas else list[Any]
     raw = _json_schema(kind)
-    schema: Schema = {"type": "array", "items": inner}
-    schema |= {key: raw[key] for key in ("minItems", "maxItems") if key in raw}
-    expected = ", ".join(["a list", *_limits(raw)])
-    return Typed(ListOf(node, kind, expected), _with_text(schema, text))
+    shape: Schema = {"type": "array", "items": schema}
+    shape |= {key: raw[key] for key in ("minItems", "maxItems") if key in raw}
+    return Typed(ListOf(item, kind, ", ".join(["a list", *_limits(raw)])), shape)
 
 
 def _leaf(base: Any, metas: list[msgspec.Meta], text: str) -> Typed:
     kind: Any = Annotated[(base, *metas)] if metas else base
     raw = _json_schema(kind)
-    schema: Schema = {key: raw[key] for key in (*_STRICT, *_STRICT_TOO) if key in raw}
+    schema: Schema = {key: raw[key] for key in (*_KEPT, *_KEPT_TOO) if key in raw}
     if choices := raw.get("enum"):
         schema = {"type": "string" if isinstance(choices[0], str) else "integer", **schema}
         return Typed(
             Leaf(kind, base, f"one of {', '.join(map(str, choices))}"), _with_text(schema, text)
         )
-    if base is date:
-        schema["format"] = "date"
+    if base in _FORMATS:
+        schema["format"] = _FORMATS[base]
+    for meta in metas:
+        if meta.tz is not None:
+            schema["tz"] = meta.tz
     expected = ", ".join([_WORDS[base], *_limits(raw)])
     # Strict mode has no lengths, no decimals and no times without a zone, so words must do.
     in_words = "minLength" in raw or "maxLength" in raw or base in (time, datetime, Decimal)
@@ -224,7 +266,7 @@ def _dataclass_fields(cls: Any) -> list[Parameter]:
 
 
 def _property(schema: Schema, described: str, default: Callable[[], Any] | None) -> Schema:
-    """Complete a type's schema with what its place in the object adds."""
+    """Complete a type's schema with what its place in the object adds: words and its default."""
     if default is None:
         return _with_text(schema, described, first=True)
     value = default()
@@ -233,7 +275,8 @@ def _property(schema: Schema, described: str, default: Callable[[], Any] | None)
     except Exception as error:
         raise AgentError(f"its default cannot be shown to a model: {error}") from error
     note = "" if value is None or value in ("", []) else f"Default: {text}."
-    return _with_text(_with_text(_or_null(schema), described, first=True), note)
+    shown = _with_text(_with_text(schema, described, first=True), note)
+    return {**shown, "default": msgspec.json.decode(text)}
 
 
 def _with_text(schema: Schema, *texts: str, first: bool = False) -> Schema:

@@ -37,7 +37,14 @@ from voxyray.context import CallContext
 from voxyray.errors import AgentError, ToolArgumentError
 from voxyray.models import ToolSpec
 from voxyray.results import encode_result
-from voxyray.schema import Parameter, Schema, compile_object, default_maker, split_docstring
+from voxyray.schema import (
+    Parameter,
+    Schema,
+    compile_object,
+    default_maker,
+    split_docstring,
+    strict,
+)
 
 __all__ = ["CallContext", "Effect", "Tool", "by_name", "encode_result", "tool"]
 
@@ -59,7 +66,8 @@ class Tool:
     effect: `read` changes nothing and may be repeated or dropped; `write` runs at most once for a
     turn and its arguments; `end` acts after its farewell was played. timeout_s: how long the
     runner waits. filler: what is said when it is slow, with {argument} placeholders. farewell:
-    what an `end` tool has said if the model said nothing.
+    what an `end` tool has said if the model said nothing. parameters: the full schema; `spec` has
+    what a model is shown.
     """
 
     name: str
@@ -69,6 +77,7 @@ class Tool:
     filler: str | None
     farewell: str | None
     spec: ToolSpec = dataclasses.field(repr=False)
+    parameters: Schema = dataclasses.field(repr=False)
     function: Callable[..., Any] = dataclasses.field(repr=False)
     _arguments: Object = dataclasses.field(repr=False)
     _injected: Mapping[str, str] = dataclasses.field(repr=False)
@@ -211,12 +220,12 @@ def _make(
     where = _where(function)
     try:
         name = getattr(function, "__name__", "") if name is None else name
-        _check_options(name, effect, timeout_s, farewell)
+        check_options(name, effect, timeout_s, farewell)
         injected, parameters = _parameters(function, names)
         description, described = _documentation(function, injected, parameters)
         node, schema = compile_object(parameters, described)
         if filler is not None:
-            _check_filler(filler, schema)
+            check_filler(filler, schema)
     except AgentError as error:
         raise AgentError(f"tool {where}: {error}") from error
     return Tool(
@@ -226,7 +235,8 @@ def _make(
         timeout_s=timeout_s,
         filler=filler,
         farewell=farewell,
-        spec=ToolSpec(name, description, schema),
+        spec=ToolSpec(name, description, strict(schema)),
+        parameters=schema,
         function=function,
         _arguments=typing.cast("Object", node),
         _injected=injected,
@@ -239,7 +249,12 @@ def _where(function: object) -> str:
     return f"{module}.{getattr(function, '__qualname__', repr(function))}".lstrip(".")
 
 
-def _check_options(name: str, effect: object, timeout_s: float, farewell: str | None) -> None:
+def check_options(name: str, effect: object, timeout_s: float, farewell: str | None) -> None:
+    """Refuse options that cannot be used.
+
+    Raises:
+        AgentError: the message names the option and the fix.
+    """
     if not _NAME.fullmatch(str(name)):
         raise AgentError(f"its name {name!r} is not 1-64 letters, digits, _ and -; give it name=")
     if effect not in typing.get_args(Effect):
@@ -250,7 +265,12 @@ def _check_options(name: str, effect: object, timeout_s: float, farewell: str | 
         raise AgentError(f'only a tool with effect="end" says farewell, not one with {effect!r}')
 
 
-def _check_filler(filler: str, schema: Schema) -> None:
+def check_filler(filler: str, schema: Schema) -> None:
+    """Refuse a filler with placeholders that are no arguments.
+
+    Raises:
+        AgentError: the message names the placeholder.
+    """
     try:
         parts = list(string.Formatter().parse(filler))
     except ValueError as error:
@@ -357,9 +377,11 @@ def _plain(value: Any) -> Any:
         case list():
             return [_plain(item) for item in value]
         case msgspec.Struct():
-            return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+            names = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
+            return {name: _plain(getattr(value, keyword)) for name, keyword in names}
     if dataclasses.is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = [field.name for field in dataclasses.fields(value) if field.init]
+        return {name: _plain(getattr(value, name)) for name in fields}
     return value
 
 

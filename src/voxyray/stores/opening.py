@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -10,13 +11,18 @@ from voxyray.stores import Store
 from voxyray.stores.memory import MemoryStore
 from voxyray.stores.sqlite import SqliteStore
 
-_FORMS: Final = "`sqlite:PATH` for a file (such as sqlite:voxyray.db), or `memory:` to keep nothing"
+_FORMS: Final = (
+    "`sqlite:PATH` for a file (such as sqlite:voxyray.db), `dynamodb:TABLE` for a table on AWS, "
+    "or `memory:` to keep nothing"
+)
+# What DynamoDB takes for a table's name.
+_TABLE: Final = re.compile(r"[A-Za-z0-9_.\-]{3,255}")
 
 
 def open_store(spec: str) -> Store:
     """Open the store that VOXYRAY_STORE names; this may block, so do it at the start.
 
-    spec: `sqlite:PATH` (`~` is the home folder) or `memory:`.
+    spec: `sqlite:PATH` (`~` is the home folder), `dynamodb:TABLE` or `memory:`.
 
     Raises:
         SettingsError: it names no store; the message says what would.
@@ -27,12 +33,19 @@ def open_store(spec: str) -> Store:
         return MemoryStore()
     if kind == "sqlite" and _is_path(rest):
         return SqliteStore.open(_home(rest))
-    if kind == "dynamodb":
-        raise SettingsError(
-            f"VOXYRAY_STORE={spec}: DynamoDB comes with the AWS part, "
-            f"which is not in this version; use {_FORMS}"
-        )
+    if kind == "dynamodb" and _TABLE.fullmatch(rest):
+        return _open_dynamodb(rest)
     raise SettingsError(f"VOXYRAY_STORE={spec!r} names no store; use {_FORMS}")
+
+
+def _open_dynamodb(table: str) -> Store:
+    # Not everybody has boto3, and nobody else should wait for it.
+    from voxyray.stores.dynamodb import DynamoStore
+
+    try:
+        return DynamoStore.open(table)
+    except SettingsError as error:
+        raise SettingsError(f"VOXYRAY_STORE=dynamodb:{table}: {error}") from error
 
 
 def _home(rest: str) -> Path:

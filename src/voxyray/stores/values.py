@@ -17,10 +17,11 @@ from voxyray.stores import Item
 MAX_PK_BYTES: Final = 2048
 MAX_SK_BYTES: Final = 1024
 MAX_ITEM_BYTES: Final = 400 * 1024
-MAX_DEPTH: Final = 32
+# DynamoDB has 32 levels; the innermost value is one of them.
+MAX_DEPTH: Final = 31
 MAX_DIGITS: Final = 38
 
-_LARGEST: Final = 10**MAX_DIGITS - 1
+LARGEST: Final = 10**MAX_DIGITS - 1
 _FIX: Final = {
     float: "store an integer of a smaller unit (cents, milliseconds) or a string",
     bytes: "store base64 or hexadecimal text",
@@ -28,7 +29,7 @@ _FIX: Final = {
     set: "store a list",
 }
 # The end of the year 9999: a time in milliseconds, which would never expire, is far beyond it.
-_LATEST_S: Final = 253_402_300_799
+LATEST_S: Final = 253_402_300_799
 
 _encoder: Final = msgspec.json.Encoder()
 _canonical: Final = msgspec.json.Encoder(order="deterministic")
@@ -162,7 +163,7 @@ def _text_bytes(what: str, text: str) -> int:
 
 
 def _int_bytes(field: str, value: int) -> int:
-    if not -_LARGEST <= value <= _LARGEST:
+    if not -LARGEST <= value <= LARGEST:
         raise StoreError(
             f"field {field!r}: the integer has more than {MAX_DIGITS} digits; store a string"
         )
@@ -171,7 +172,7 @@ def _int_bytes(field: str, value: int) -> int:
 
 def _check_expiry(value: Any) -> None:
     check_number("expires_at", value)
-    if not 0 <= value <= _LATEST_S:
+    if not 0 <= value <= LATEST_S:
         raise StoreError("expires_at must be epoch seconds before the year 10000 (milliseconds?)")
 
 

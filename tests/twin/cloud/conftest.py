@@ -10,7 +10,7 @@ import pytest
 
 from tests.hosts.clock import SocketClock
 
-_REAL_TIME = ("test_runtime", "test_queues", "test_local", "test_faults")
+_REAL_TIME = ("test_runtime", "test_invoking", "test_queues", "test_local", "test_faults")
 
 
 def pytest_asyncio_loop_factories(

@@ -18,7 +18,7 @@ import msgspec
 
 from voxyray.twin.cloud.errors import FunctionFailed, FunctionTimedOut, Throttled
 
-REGION: Final = "us-east-1"
+REGION: Final = "eu-central-1"
 ACCOUNT: Final = "000000000000"
 _PATIENCE: Final = 100  # how often a coroutine that will not end is told to
 
@@ -51,7 +51,7 @@ class Environment(Protocol):
         """
 
     async def stop(self) -> None:
-        """End it at once, as Lambda ends what is late: nothing is cleaned up."""
+        """End it at once, as Lambda ends what is late: nothing is cleaned up. May come twice."""
 
     @property
     def alive(self) -> bool:
@@ -133,6 +133,8 @@ class Pool:
             del self._busy[number]
             if environment.alive:
                 self._idle.append(environment)
+            else:
+                await environment.stop()
 
     async def warm(self, environments: int) -> None:
         """Start environments beforehand, as provisioned concurrency does."""

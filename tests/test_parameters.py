@@ -138,8 +138,30 @@ def travelled(one: Tool) -> DefinedTool:
 
 SIGNATURES = st.lists(st.sampled_from([*TYPES, *DEFAULTS]), max_size=4).map(lambda a: takes(*a))
 TEXTS = st.sampled_from(
-    "|a|b|12|1| 3 |2026-05-31|14:30|14:30:15.5+02:00|small|large|2026-05-31 14:30|12.50|1e400|NaN|"
-    '2026-05-31T14:30:00.123Z|true|{"itemName": "ab"}|["a"]|[1,2]|{|\x00\ud800'.split("|")
+    [
+        "",
+        "a",
+        "b",
+        "12",
+        "1",
+        " 3 ",
+        "2026-05-31",
+        "14:30",
+        "14:30:15.5+02:00",
+        "small",
+        "large",
+        "2026-05-31 14:30",
+        "12.50",
+        "1e400",
+        "NaN",
+        "2026-05-31T14:30:00.123Z",
+        "true",
+        '{"itemName": "ab"}',
+        '["a"]',
+        "[1,2]",
+        "{",
+        "\x00�",
+    ]
 )
 SCALARS = (
     st.none() | st.booleans() | st.integers(-3, 12) | st.floats() | TEXTS | st.text(max_size=4)

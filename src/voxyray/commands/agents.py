@@ -172,7 +172,8 @@ def _first_lines(description: str) -> str:
 def push(agents: tuple[str, ...]) -> None:
     """Write agents' definitions into the store; the next call uses them.
 
-    What was edited there is written over. Tools stay in code.
+    What was edited there is written over. Tools stay in code, or in the function that a
+    deployment named for them.
     """
     import asyncio
 
@@ -207,7 +208,8 @@ def seed(agents: tuple[str, ...]) -> None:
     import asyncio
     from datetime import UTC, datetime
 
-    from voxyray.commands import naming, seeding
+    from voxyray import seeding
+    from voxyray.commands import naming
 
     folders = naming.folders(agents)
     makers = {folder: seeding.maker(folder) for folder in folders}

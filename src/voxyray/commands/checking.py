@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from voxyray.commands import naming, seeding
+from voxyray import seeding
+from voxyray.commands import naming
 from voxyray.errors import AgentError, VoxyrayError
 from voxyray.loading import load_folder, load_module
 from voxyray.models.offline import load_script

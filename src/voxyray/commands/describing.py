@@ -98,7 +98,7 @@ async def _pushed(agent: Agent, store: Store | None) -> str:
         definitions.apply(agent, edit)
     except VoxyrayError as error:
         return f"not used: {error}"
-    same = msgspec.structs.replace(edit, version=0) == definitions.definition_of(agent)
+    same = msgspec.structs.replace(edit, version=0, tools=None) == definitions.definition_of(agent)
     return f"version {edit.version}, {'as in the folder' if same else 'differs from the folder'}"
 
 

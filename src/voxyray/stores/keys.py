@@ -11,6 +11,7 @@ from voxyray.errors import StoreError
 # Twilio: CA + 32 hex; Telnyx: `v2:` and URL-unsafe characters. `#` separates parts of our keys.
 _CALL_ID: Final = re.compile(r"[A-Za-z0-9_\-.:=+/~@]{1,200}")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_\-]{0,63}")
+_CONNECTION: Final = re.compile(r"[A-Za-z0-9_\-=+/]{1,128}")
 # E.164, or a SIP or client identity; withheld numbers come as words and have no profile.
 _CALLER: Final = re.compile(r"\+[0-9]{3,15}|(?:sip|sips|client):[A-Za-z0-9_\-.:=+@;~%]{1,200}")
 
@@ -23,6 +24,7 @@ _WITHHELD: Final = frozenset({"+266696687", "+7378742833", "+2562533", "+8656696
 PROFILE: Final = "PROFILE"
 HEAD: Final = "HEAD"
 DEFINITION: Final = "DEFINITION"
+AGENTS: Final = "AGENTS"  # the partition that lists stored agents, by name
 
 
 def call(call_id: str) -> str:
@@ -34,6 +36,17 @@ def call(call_id: str) -> str:
     if not _CALL_ID.fullmatch(call_id):
         raise StoreError(f"not a call id: {call_id[:60]!r}")
     return f"CALL#{call_id}"
+
+
+def session(connection: str) -> str:
+    """Give the partition of a relay connection; its id is API Gateway's.
+
+    Raises:
+        StoreError: the id is empty, too long or holds characters that API Gateway does not use.
+    """
+    if not _CONNECTION.fullmatch(connection):
+        raise StoreError(f"not a connection id: {connection[:60]!r}")
+    return f"SESSION#{connection}"
 
 
 def is_caller(number: str) -> bool:
@@ -50,6 +63,11 @@ def caller(number: str) -> str:
     if not is_caller(number):
         raise StoreError("not a phone number, SIP or client identity")
     return f"CALLER#{number}"
+
+
+def is_agent(name: str) -> bool:
+    """Whether this can be an agent's name."""
+    return _NAME.fullmatch(name) is not None
 
 
 def agent(name: str) -> str:

@@ -59,6 +59,7 @@ class Connection:
         self.ended: tuple[int, str] = (_NO_STATUS, "")
         self.gone = False
         self.received = 0
+        self.received_at = 0.0
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._opened_s = self._active_s = self._loop.time()

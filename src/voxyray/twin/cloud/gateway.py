@@ -204,7 +204,9 @@ class Gateway:
             return 502
 
     def _take(self, invoke: Invoke, connection: Connection, text: str) -> None:
-        event = events.message_event(connection.session, text, self.clock())
+        # What arrived first has the earlier time, also within a millisecond.
+        connection.received_at = max(self.clock(), connection.received_at + 0.001)
+        event = events.message_event(connection.session, text, connection.received_at)
         for delay_s in self.manners.deliveries(connection.received):
             self._spawn(self._deliver(invoke, connection, event, delay_s))
 
@@ -304,13 +306,17 @@ class Gateway:
         route = f"{request.method} {path}" if self.routes else "$default"
         if self.http is None or (self.routes and route not in self.routes):
             return web.json_response({"message": "Not Found"}, status=404)
+        try:
+            body = await request.read()
+        except web.RequestPayloadError:
+            return web.json_response({"message": "Bad Request"}, status=400)
         event = events.http_event(
             events.HttpRequest(
                 request.method,
                 path,
                 request.rel_url.raw_query_string,
                 request.headers,
-                await request.read(),
+                body,
                 _caller(request),
             ),
             self._api(request, "web-api", "$default"),

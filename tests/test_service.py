@@ -60,7 +60,7 @@ def admission(call: str = "CA1") -> Admission:
 async def test_a_call_is_listed_in_its_day_and_forgotten_when_it_ends() -> None:
     service = open_service()
     runner = service.start(admission(), Wire())
-    started = runner.call._started_at
+    started = runner.call.started_at
     assert list(service.runners) == ["CA1"]
     runner.receive(events.Closed(1000))
     await service.end(runner)

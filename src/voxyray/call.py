@@ -101,7 +101,7 @@ class Call:
         self.phase: Phase = "new"
         self.turn = Turn(carried.next_turn, "greeting", "", 0.0)
         self._speaks_first = speaks_first
-        self._started_at = started_at
+        self.started_at = started_at
         self._before_s = started_at - carried.started_at  # in sessions before this one
         self._zero = 0.0
         self._now = 0.0
@@ -153,7 +153,7 @@ class Call:
             return
         self.phase = "open"
         self._zero = self._now - self._before_s
-        self._note(journal.CallStarted(self._started_at, self.agent.name, self.greeting))
+        self._note(journal.CallStarted(self.started_at, self.agent.name, self.greeting))
         self._note(frame)
         self._out.append(events.Warm())
         self._deadlines.arm("duration", self._now + self.policy.max_duration_s)
@@ -314,7 +314,7 @@ class Call:
 
     def carry(self) -> Carried:
         """Give what the call's next session needs to go on."""
-        started_at = self._started_at - self._before_s
+        started_at = self.started_at - self._before_s
         return Carried(self.history.dialogue(), self.turn.number + 1, started_at)
 
     # Turns

@@ -12,6 +12,9 @@ VoxyrayError
 │   ├── ToolArgumentError
 │   └── MessageRefused   a message that will not be sent: its recipient, its text, an opt-out
 ├── MessengerError       a message was not taken by whoever delivers it
+├── ConnectionGone       the carrier's connection is gone
+├── PostFailed           a frame did not reach it, or nobody knows
+├── NotOwner             another invocation owns the call by now
 ├── QueueError           a queue did not take what is to be done elsewhere, or later
 ├── CarrierError         the carrier's API refused something, or could not be asked
 ├── StoreError           the store could not do what was asked
@@ -113,6 +116,14 @@ class MessengerError(VoxyrayError):
         self.opted_out = opted_out
         self.maybe_sent = maybe_sent
         self.retry_after_s = retry_after_s
+
+
+class ConnectionGone(VoxyrayError):
+    """The carrier's connection is gone, so the call is over; nothing is to be tried again."""
+
+
+class PostFailed(VoxyrayError):
+    """A frame did not reach the carrier's connection, or nobody knows whether it did."""
 
 
 class NotOwner(VoxyrayError):

@@ -17,3 +17,5 @@ FAILED_UNEXPECTEDLY = (
 )
 NOT_RECORDED = "It was not done: the system cannot record it right now. Offer to try again later."
 OUTCOME_UNKNOWN = "An earlier attempt was cut off and its outcome is unknown. Do not repeat it."
+LOST = "It was lost on the way and did not finish. Try once more, or offer another way."
+OUT_OF_TIME = "It took too long and was stopped. Tell the caller, and do not start it again now."

@@ -25,7 +25,13 @@ from voxyray.errors import ConditionFailed, ModelError, ModelTimeout, StoreError
 from voxyray.events import Event
 from voxyray.messengers.delivery import Delivery
 from voxyray.models import Delta, Model
-from voxyray.notes import FAILED_UNEXPECTEDLY, NOT_RECORDED, OUTCOME_UNKNOWN
+from voxyray.notes import (
+    FAILED_UNEXPECTEDLY,
+    LOST,
+    NOT_RECORDED,
+    OUT_OF_TIME,
+    OUTCOME_UNKNOWN,
+)
 from voxyray.recorder import Recorder
 from voxyray.results import encode_result
 from voxyray.stores import Exists, Missing, Put, Store, Update, keys
@@ -66,6 +72,7 @@ class Runner:
 
     expires_at: when its records may be forgotten, epoch seconds. agents: the other agents, for
     tools. delivery: sends their messages. clock: seconds, monotonic; None takes the loop's.
+    wake_at: the next deadline, by that clock.
     """
 
     def __init__(
@@ -86,7 +93,7 @@ class Runner:
         self.call = call
         self._line = line
         self._model = model
-        self._caller = caller
+        self.caller = caller
         self._store = store
         self._recorder = recorder
         self._expires_at = expires_at
@@ -95,10 +102,11 @@ class Runner:
         self._loop = loop
         self._clock = clock or loop.time
         self._timer: asyncio.TimerHandle | None = None
+        self.wake_at: float | None = None
         self._requests: dict[int, asyncio.Task[None]] = {}
         self._tools: dict[int, asyncio.Task[None]] = {}
         self._others: set[asyncio.Task[Any]] = set()
-        self._crashed = False
+        self._crashed = False  # or let go
 
     def receive(self, event: Event) -> None:
         """Give an event to the call and carry out what it commands."""
@@ -129,6 +137,51 @@ class Runner:
             if late:
                 _log.error("call %s: %d tasks will not be stopped", self.call.id, len(late))
 
+    # For hosts whose processes come and go within a call
+
+    @property
+    def work(self) -> set[asyncio.Task[None]]:
+        """The requests and tools under way."""
+        return {*self._requests.values(), *self._tools.values()}
+
+    @property
+    def loose(self) -> set[asyncio.Task[Any]]:
+        """What goes on when the call was let go: writes, closing requests, warming."""
+        return {*self.work, *self._others}
+
+    async def take_over(self) -> None:
+        """Settle what a process left under way that is gone: nobody waits for it any more."""
+        asked, ending, runs = self.call.under_way()
+        for run in runs.running():
+            if ending is not None and ending.start is not None and ending.start.run is run:
+                if ending.acting:
+                    self.receive(events.ToolFailed(run.id, OUTCOME_UNKNOWN))
+            elif run.effect == "write":
+                pk, sk = keys.call(self.call.id), f"TOOL#{run.key}"
+                self.receive(await self._earlier_outcome(run.id, pk, sk))
+            else:
+                self.receive(events.ToolFailed(run.id, LOST))
+        if asked is not None:
+            self.receive(events.ModelFailed(asked.id, "whoever asked is gone", retryable=True))
+
+    def give_up_waiting(self) -> None:
+        """Fail what is under way, but for writes: the process must end soon."""
+        for number, task in tuple(self._requests.items()):
+            task.cancel()
+            self.receive(events.ModelFailed(number, "the time for this turn is up"))
+        for run in self.call.under_way()[2].running():
+            if run.id in self._tools and run.effect == "read":
+                self._tools[run.id].cancel()
+                self.receive(events.ToolFailed(run.id, OUT_OF_TIME))
+
+    def let_go(self) -> None:
+        """Do nothing more: another process goes on with the call, or it is over."""
+        self._crashed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._requests.values():
+            task.cancel()
+
     # Commands
 
     def _send(self, command: events.Send) -> None:
@@ -143,6 +196,7 @@ class Runner:
     def _wake(self, command: events.Wake) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self.wake_at = command.at
         delay = max(0.0, command.at - self._clock())
         self._timer = self._loop.call_later(delay, self.receive, events.Tick())
 
@@ -217,7 +271,7 @@ class Runner:
         """Run the tool; whatever it raises becomes a message for the model."""
         tool, context = command.tool, self._context(command)
         try:
-            value = await tool.run(command.values, self._caller, context)
+            value = await tool.run(command.values, self.caller, context)
         except ToolError as error:
             return events.ToolFailed(command.run, encode_result(str(error)))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a tool raises

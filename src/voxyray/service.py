@@ -12,7 +12,7 @@ from voxyray.agent import Agent
 from voxyray.call import Call
 from voxyray.caller import Caller
 from voxyray.errors import SettingsError, StoreError, VoxyrayError
-from voxyray.messengers.delivery import Delivery
+from voxyray.messengers.delivery import Delivery, Dispatcher
 from voxyray.messengers.opening import open_messengers
 from voxyray.models import Model
 from voxyray.models.offline import OfflineModel, load_script
@@ -32,8 +32,8 @@ class Service:
     """Everything that outlives a single call.
 
     runners: the calls of this host by id. models: by agent; store: given, or opened as the
-    settings say. clock: what calls are timed with, seconds; None takes the loop's, which uvloop
-    keeps to whole milliseconds.
+    settings say. dispatcher: has others send the messages. clock: what calls are timed with,
+    seconds; None takes the loop's, which uvloop keeps to whole milliseconds.
 
     Raises:
         SettingsError: a setting that cannot work.
@@ -47,6 +47,7 @@ class Service:
         *,
         store: Store | None = None,
         models: dict[str, Model] | None = None,
+        dispatcher: Dispatcher | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
         if not agents:
@@ -64,7 +65,10 @@ class Service:
         self.store = open_store(settings.store) if store is None else store
         self.recorder = Recorder(self.store)
         self.delivery = Delivery(
-            self.store, open_messengers(settings), retention_days=settings.retention_days
+            self.store,
+            open_messengers(settings) if dispatcher is None else {},
+            retention_days=settings.retention_days,
+            dispatcher=dispatcher,
         )
         self.reception = Reception(settings, agents, self.store)
         self.texting = Texting(
@@ -97,14 +101,15 @@ class Service:
             started_at=started_at,
             carried=admission.carried,
         )
-        runner = self._runner(call, line, admission.caller)
+        runner = self.runner(call, line, admission.caller)
         self.runners[call.id] = runner
         if admission.carried is None:
             self._list(call, started_at, admission.caller.number)
         runner.receive(setup)
         return runner
 
-    def _runner(self, call: Call, line: Line, caller: Caller) -> Runner:
+    def runner(self, call: Call, line: Line, caller: Caller) -> Runner:
+        """Give the runner of a call, which is new or goes on."""
         return Runner(
             call,
             line=line,
@@ -133,7 +138,7 @@ class Service:
 
     def _text_runner(self, call: Call, line: Line, caller: Caller) -> Runner:
         self._list(call, time.time(), caller.number)
-        return self._runner(call, line, caller)
+        return self.runner(call, line, caller)
 
     async def end(self, runner: Runner) -> None:
         """Let go of a call whose socket has closed."""

@@ -35,6 +35,7 @@ _YES: Final = {
 # Setting in voxyray.toml and here -> environment variable.
 VARIABLES: Final = {
     "public_url": "VOXYRAY_PUBLIC_URL",
+    "socket_url": "VOXYRAY_RELAY_URL",
     "model": "VOXYRAY_MODEL",
     "store": "VOXYRAY_STORE",
     "accept_unsigned": "VOXYRAY_ACCEPT_UNSIGNED",
@@ -67,10 +68,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How this voxyray is set up.
 
     public_url: where the carrier reaches us, without a trailing slash; signatures are checked
-    against it and nothing else. model: see `open_model`; empty means OpenAI's if there is a key,
-    else `offline`. store: see `open_store`. accept_unsigned: development only, switches signature
-    checks off. handoff_to: where people are: a number, SIP or
-    client identity, `queue:NAME`, `taskrouter:WW...` or `studio:FW...`.
+    against it and nothing else. socket_url: where the carrier opens the WebSocket, if that is not
+    `/relay` below the public URL (API Gateway has an address for each). model:
+    see `open_model`; empty means OpenAI's if there is a key, else `offline`. store: see
+    `open_store`. accept_unsigned: development only, switches signature checks off. handoff_to:
+    where people are: a number, SIP or client identity, `queue:NAME`, `taskrouter:WW...` or
+    `studio:FW...`.
     retention_days: how long calls are kept. sms, email, and what they need: see `open_messengers`.
 
     Raises:
@@ -78,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     public_url: str = f"http://127.0.0.1:{DEFAULT_PORT}"
+    socket_url: str = ""
     model: str = ""
     store: str = "sqlite:var/voxyray.sqlite"
     accept_unsigned: bool = False
@@ -107,6 +111,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError(
                 f"VOXYRAY_PUBLIC_URL is {self.public_url!r}; carriers need https:// "
                 "(http:// is for this machine only)"
+            )
+        if self.socket_url and urlsplit(self.socket_url).scheme != (
+            "ws" if urlsplit(self.socket_url).hostname in _LOOPBACK else "wss"
+        ):
+            raise SettingsError(
+                f"VOXYRAY_RELAY_URL is {_shown(self.socket_url)}; carriers need wss:// "
+                "(ws:// is for this machine only)"
             )
         if self.accept_unsigned and not self.is_local:
             raise SettingsError(
@@ -151,6 +162,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def relay_url(self) -> str:
         """The WebSocket's URL, exactly as it stands in the TwiML and is signed."""
+        if self.socket_url:
+            return self.socket_url
         return "ws" + self.base_url.removeprefix("http") + "/relay"
 
     @property

@@ -100,6 +100,11 @@ class ToolRuns:
             each.finish(status, result)
         return [run, *sharing]
 
+    def running(self) -> list[ToolRun]:
+        """Give the runs without an outcome, but for those that share another's."""
+        sharing = {each.id for others in self._sharing.values() for each in others}
+        return [run for run in self._runs.values() if _unfinished(run) and run.id not in sharing]
+
     def shares(self) -> Shares:
         """Give what else than the runs themselves must be kept."""
         return Shares(

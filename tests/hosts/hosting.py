@@ -12,10 +12,11 @@ from aiohttp import web
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from tests.hosts.functions import serving_lambda
 from voxyray import asgi, server
 from voxyray.service import Service
 
-HOSTS: Final = ("aiohttp", "asgi", "mounted")
+HOSTS: Final = ("aiohttp", "asgi", "mounted", "lambda")
 NAME: Final = "voice.example.com"
 PREFIX: Final = "/phone"
 
@@ -29,6 +30,10 @@ async def serving(host: str, service: Service) -> AsyncIterator[str]:
     """Serve until the block is left; gives the address (host:port)."""
     if host == "aiohttp":
         async with serving_aiohttp(server.application(service)) as address:
+            yield address
+        return
+    if host == "lambda":
+        async with serving_lambda(service) as address:
             yield address
         return
     application = asgi.Application(lambda: service)

@@ -20,6 +20,8 @@ _COMMANDS: Final = {
     "show": "voxyray.commands.show",
     "outbox": "voxyray.commands.outbox",
     "agents": "voxyray.commands.agents",
+    "number": "voxyray.commands.number",
+    "doctor": "voxyray.commands.doctor",
 }
 
 

@@ -86,10 +86,15 @@ def forget() -> None:
         _clients.clear()
 
 
+def answer_of(error: BaseException) -> dict[str, Any]:
+    """Give the service's refusal as botocore read it; empty if no service answered."""
+    # botocore's errors of the network have the field, too, and None in it.
+    return getattr(error, "response", None) or {}
+
+
 def code_of(error: BaseException) -> str:
     """Name what botocore raised: the service's error code, or the class of its own error."""
-    answer = getattr(error, "response", None) or {}
-    return str(answer.get("Error", {}).get("Code") or type(error).__name__)
+    return str(answer_of(error).get("Error", {}).get("Code") or type(error).__name__)
 
 
 def explain(error: BaseException) -> str:
@@ -139,12 +144,10 @@ def _make(
 
 
 def _message(error: BaseException) -> str:
-    answer = getattr(error, "response", None) or {}
-    return str(answer.get("Error", {}).get("Message", "")).rstrip(".")
+    return str(answer_of(error).get("Error", {}).get("Message", "")).rstrip(".")
 
 
 def _request(error: BaseException) -> str:
-    answer = getattr(error, "response", None) or {}
-    about = answer.get("ResponseMetadata", {})
+    about = answer_of(error).get("ResponseMetadata", {})
     status, request = about.get("HTTPStatusCode"), about.get("RequestId")
     return f" (HTTP {status}, request {request})" if status else ""

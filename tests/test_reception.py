@@ -220,7 +220,7 @@ class TestAdmission:
     async def test_an_agent_that_is_gone_lets_nobody_in(self) -> None:
         desk = Desk()
         token = await desk.token()
-        desk.reception.agents.clear()
+        desk.reception._roster._agents = {}
         with pytest.raises(RequestRefused, match="no agent"):
             await desk.admit(token)
 

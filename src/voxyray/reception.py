@@ -10,6 +10,7 @@ proves nothing to somebody who has seen it once.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import secrets
@@ -28,7 +29,7 @@ from voxyray.agent import Agent
 from voxyray.caller import Caller
 from voxyray.carriers import twilio, twiml
 from voxyray.definitions import Definitions
-from voxyray.errors import ConditionFailed, RequestRefused, StoreError
+from voxyray.errors import AgentError, ConditionFailed, RequestRefused, StoreError
 from voxyray.handover import (
     Handoff,
     ending_verbs,
@@ -39,8 +40,10 @@ from voxyray.handover import (
 )
 from voxyray.history import Carried
 from voxyray.models import Message
+from voxyray.roster import Roster
 from voxyray.settings import Settings
 from voxyray.stores import Equals, Item, Missing, Put, Store, Update, keys
+from voxyray.tool_definitions import MakeTool
 from voxyray.tracebacks import traced
 
 _log = logging.getLogger(__name__)
@@ -107,8 +110,9 @@ class Statuses(Protocol):
 class Reception:
     """The desk at which every request is checked.
 
-    agents: by name; the one named `default`, else the first, takes callers without a choice.
-    now: gives epoch seconds.
+    agents: the one named `default`, else the first, takes callers without a choice. make_tool:
+    makes the tools of agents that only the store knows; without it there are none. now: gives
+    epoch seconds.
     """
 
     def __init__(
@@ -117,12 +121,12 @@ class Reception:
         agents: Sequence[Agent],
         store: Store,
         now: Callable[[], float] = time.time,
+        make_tool: MakeTool | None = None,
     ) -> None:
         self.settings = settings
-        self.agents = {agent.name: agent for agent in agents}
-        self._fallback = self.agents.get("default", agents[0])
+        self._roster = Roster(agents, store, make_tool)
         self._store = store
-        self._definitions = Definitions(store)
+        self._definitions = Definitions(store, make_tool)
         self._now = now
         self._person = parse_target(settings.handoff_to) if settings.handoff_to else None
         self._routes: dict[str, tuple[str, Callable[[Request], Awaitable[Response]]]] = {
@@ -133,6 +137,11 @@ class Reception:
             "/relay": ("GET", self._no_socket),
             "/healthz": ("GET", self._healthz),
         }
+
+    @property
+    def agents(self) -> Mapping[str, Agent]:
+        """The agents that can answer, by name."""
+        return self._roster.agents
 
     def take_texts(self, texting: Texts, delivery: Statuses) -> None:
         """Take text messages and their status callbacks too, and give them to these."""
@@ -190,7 +199,9 @@ class Reception:
         call_id = self._checked(form.get("CallSid", ""))
         number = _other_side(form)
         try:
-            caller = await Caller.load(self._store, number)
+            caller, _ = await asyncio.gather(
+                Caller.load(self._store, number), self._roster.refresh()
+            )
             agent = await self._current(caller.agent)
             head = await self._bind(call_id, agent, caller)
             if head["agent"] != agent.name:
@@ -202,9 +213,15 @@ class Reception:
             _log.error("call %s cannot be taken: %s", call_id, traced(error))
             return _xml(twiml.say(_TROUBLE), twiml.hangup())
 
+    def _find(self, name: str) -> Agent:
+        agent = self.agents.get(name) or self._roster.fallback
+        if agent is None:
+            raise AgentError("there is no agent; deploy one")
+        return agent
+
     async def _current(self, name: str) -> Agent:
         """Give the agent of this name, else the one for everybody, as it is defined now."""
-        return await self._definitions.current(self.agents.get(name, self._fallback))
+        return await self._definitions.current(self._find(name))
 
     def _connect(self, agent: Agent, head: Item) -> Element:
         """Give the verb that connects the call to the relay."""
@@ -312,7 +329,7 @@ class Reception:
         next_agent = self.agents.get(handoff.agent)
         goes_on = status == "ended" and not head.get("repeated")
         if goes_on and handoff.reason_code == "agent-transfer" and next_agent is not None:
-            before = self.agents.get(str(head.get("agent")), self._fallback).listing.title
+            before = self._find(str(head.get("agent"))).listing.title
             return [await self._rebind(head, next_agent, _TAKEN_OVER.format(before))]
         if self._person is not None and (status == "failed" or (goes_on and handoff.to_person)):
             task = {"call": head["pk"].removeprefix("CALL#"), "caller": str(head.get("caller", ""))}
@@ -422,6 +439,7 @@ class Reception:
         if not isinstance(frame, frames.Setup):
             raise RequestRefused("the first frame must be setup")
         parameters = dict(frame.custom_parameters)
+        await self._roster.refresh()
         try:
             head = await self._take_token(frame, parameters.pop("token", ""))
             caller = await Caller.load(self._store, str(head.get("caller", "")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from voxyray.settings import OFFLINE, Settings
 from voxyray.stores import Store, keys
 from voxyray.stores.opening import open_store
 from voxyray.texting import Texting
+from voxyray.tool_definitions import MakeTool
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +34,8 @@ class Service:
     """Everything that outlives a single call.
 
     runners: the calls of this host by id. models: by agent; store: given, or opened as the
-    settings say. dispatcher: has others send the messages. clock: what calls are timed with,
+    settings say. dispatcher: has others send the messages. make_tool: makes the tools of
+    agents that only the store knows. clock: what calls are timed with,
     seconds; None takes the loop's, which uvloop keeps to whole milliseconds.
 
     Raises:
@@ -48,9 +51,10 @@ class Service:
         store: Store | None = None,
         models: dict[str, Model] | None = None,
         dispatcher: Dispatcher | None = None,
+        make_tool: MakeTool | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        if not agents:
+        if not agents and make_tool is None:
             raise SettingsError("there is no agent to serve")
         if settings.accept_unsigned:
             _log.warning(
@@ -70,7 +74,7 @@ class Service:
             retention_days=settings.retention_days,
             dispatcher=dispatcher,
         )
-        self.reception = Reception(settings, agents, self.store)
+        self.reception = Reception(settings, agents, self.store, make_tool=make_tool)
         self.texting = Texting(
             self.store, self.delivery, self.reception.bind_text, self._text_runner, time.time
         )
@@ -110,6 +114,7 @@ class Service:
 
     def runner(self, call: Call, line: Line, caller: Caller) -> Runner:
         """Give the runner of a call, which is new or goes on."""
+        agents = self.reception.agents
         return Runner(
             call,
             line=line,
@@ -118,7 +123,7 @@ class Service:
             store=self.store,
             recorder=self.recorder,
             expires_at=self.reception.expires_at(),
-            agents=[other.listing for other in self.agents if other.name != call.agent.name],
+            agents=[other.listing for name, other in agents.items() if name != call.agent.name],
             delivery=self.delivery,
             clock=self._clock,
         )
@@ -133,7 +138,9 @@ class Service:
                 self.models[key] = choose_model(self.settings, agent)
             except VoxyrayError as error:
                 _log.error("the model of the stored definition of %s: %s", agent.name, error)
-                self.models[key] = self.models[agent.name]
+                self.models[key] = self.models.get(agent.name) or choose_model(
+                    self.settings, dataclasses.replace(agent, model="")
+                )
         return self.models[key]
 
     def _text_runner(self, call: Call, line: Line, caller: Caller) -> Runner:

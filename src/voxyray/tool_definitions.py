@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import msgspec
@@ -44,6 +44,8 @@ MakeTool: TypeAlias = Callable[[ToolDefinition], Tool]
 class DefinedTool(Tool):
     """A tool whose arguments are checked here, and whose function runs elsewhere."""
 
+    definition: ToolDefinition | None = field(default=None, repr=False)
+
     async def run(self, values: Mapping[str, Any], caller: Caller, call: CallContext) -> Any:
         """Have it run; whatever its function raises comes out."""
         return await self.function(self.given(values), caller, call)
@@ -82,6 +84,13 @@ def define(tool: Tool, function: str) -> ToolDefinition:
     )
 
 
+def definitions_of(tools: Iterable[Tool]) -> tuple[ToolDefinition, ...] | None:
+    """Give the tools as data again; None if one of them runs here."""
+    found = [each.definition if isinstance(each, DefinedTool) else None for each in tools]
+    known = tuple(each for each in found if each is not None)
+    return known if known and len(known) == len(found) else None
+
+
 def build(definition: ToolDefinition, run: Run) -> Tool:
     """Make a tool of its definition; run does what its function would.
 
@@ -112,4 +121,5 @@ def build(definition: ToolDefinition, run: Run) -> Tool:
         function=run,
         _arguments=arguments,
         _injected={},
+        definition=definition,
     )

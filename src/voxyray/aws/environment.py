@@ -13,6 +13,7 @@ import msgspec
 
 from voxyray.aws.clients import client, explain
 from voxyray.aws.queues import open_outgoing
+from voxyray.aws.remote import remote_tool
 from voxyray.errors import SettingsError
 from voxyray.loading import load_agents
 from voxyray.service import Service
@@ -34,11 +35,12 @@ def open_service(environ: Mapping[str, str] = os.environ) -> Service:
     """
     settings = open_settings(environ)
     logging.getLogger().setLevel(settings.log_level)
-    folder = environ.get("VOXYRAY_AGENTS", "agents")
+    folder = environ.get("VOXYRAY_AGENTS", "").strip()
     return Service(
         settings,
-        load_agents(folder),
+        load_agents(folder) if folder else [],
         dispatcher=open_outgoing(environ),
+        make_tool=remote_tool,
         clock=time.time,
     )
 

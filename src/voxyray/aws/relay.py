@@ -30,6 +30,7 @@ from voxyray.agent import Agent
 from voxyray.aws.environment import open_service
 from voxyray.aws.line import Connections, Gateway, PostLine, signer
 from voxyray.aws.queues import Queue
+from voxyray.aws.remote import remote_tool
 from voxyray.aws.session import LEASE_MS, Kept, Mail, Session
 from voxyray.call import Call
 from voxyray.caller import Caller
@@ -52,6 +53,7 @@ from voxyray.reception import SETUP_WITHIN_S
 from voxyray.runner import Runner
 from voxyray.service import Service
 from voxyray.stores import Item
+from voxyray.tool_definitions import definitions_of
 from voxyray.tracebacks import traced
 
 _log = logging.getLogger(__name__)
@@ -122,7 +124,7 @@ class Relay:
         self._connections = connections
         self._wakes = wakes
         self._clock = clock
-        self._agents: dict[tuple[str, str], Agent] = {}
+        self._agents: dict[tuple[str, str, str], Agent] = {}
 
     async def invoke(self, event: Any, remaining_s: float = 28.0) -> dict[str, Any]:
         """Answer an event; never raises: API Gateway would tell the caller, in JSON.
@@ -286,6 +288,7 @@ class Relay:
                 "call": call.id,
                 "agent": call.agent.name,
                 "definition": msgspec.json.encode(definition).decode(),
+                "tools": msgspec.json.encode(definitions_of(call.agent.tools)).decode(),
                 "instructions": admission.instructions,
                 "greeting": admission.greeting,
                 "carried": msgspec.json.encode(admission.carried).decode(),
@@ -305,7 +308,7 @@ class Relay:
             turns = (await session.kept()).turns
         call = Call(
             str(binding["call"]),
-            self._agent(str(binding["agent"]), str(binding["definition"])),
+            self._agent(binding["agent"], binding["definition"], binding["tools"]),
             instructions=str(binding["instructions"]),
             greeting=str(binding["greeting"]),
             started_at=float(binding["started_at"]),
@@ -318,19 +321,25 @@ class Relay:
         await runner.take_over()
         return runner
 
-    def _agent(self, name: str, definition: str) -> Agent:
+    def _agent(self, name: str, definition: str, tools: str) -> Agent:
         """Give the agent as it was when the call began, whatever was edited since."""
-        if (name, definition) not in self._agents:
-            ours = self._service.reception.agents.get(name)
-            if ours is None:
-                raise JournalError(f"the call's agent {name} is not there any more")
-            edit = definitions.Stored(
-                msgspec.json.decode(definition, type=Definition), ours.instructions
-            )
+        key = (name, definition, tools)
+        if key not in self._agents:
             if len(self._agents) >= _MOST_AGENTS:
                 self._agents.clear()
-            self._agents[name, definition] = definitions.apply(ours, edit)
-        return self._agents[name, definition]
+            edit = definitions.Stored(
+                msgspec.json.decode(definition, type=Definition),
+                "",  # the call has them, rendered for its caller
+                tools=msgspec.json.decode(tools, type=definitions.Tools | None),
+            )
+            ours = self._service.reception.agents.get(name)
+            if edit.tools is not None:
+                self._agents[key] = definitions.build(name, edit, remote_tool)
+            elif ours is not None:
+                self._agents[key] = definitions.apply(ours, edit)
+            else:
+                raise JournalError(f"the call's agent {name} is not there any more")
+        return self._agents[key]
 
     async def _work(self, session: Session, runner: Runner, line: PostLine, until: float) -> None:
         """Feed the call what arrives, store what it says, until it waits for the caller."""

@@ -17,9 +17,30 @@ from voxyray.errors import QueueError
 from voxyray.messengers import Kind, Messenger
 from voxyray.messengers.delivery import CLOSE_S, Delivery
 from voxyray.messengers.records import Place
-from voxyray.stores import Store
+from voxyray.stores import Item, Store, Update, Write
+from voxyray.stores.memory import MemoryStore
 
 FUNCTION_S = 60.0
+
+
+class Yielding(MemoryStore):
+    """A store whose answers take a turn of the loop, so that others come in between."""
+
+    async def get(self, pk: str, sk: str) -> Item | None:
+        item = await super().get(pk, sk)
+        await asyncio.sleep(0)
+        return item
+
+    async def update(self, update: Update) -> Item:
+        await asyncio.sleep(0)
+        item = await super().update(update)
+        await asyncio.sleep(0)
+        return item
+
+    async def write(self, *writes: Write) -> None:
+        await asyncio.sleep(0)
+        await super().write(*writes)
+        await asyncio.sleep(0)
 
 
 @dataclass

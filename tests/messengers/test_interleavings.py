@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from typing import Any, Literal
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.messengers.queueing import Queued, Sqs, Yielding
 from tests.messengers.support import clock, sms
-from voxyray.errors import MessageRefused, MessengerError
+from voxyray.errors import MessageRefused, MessengerError, QueueError
 from voxyray.messengers import Message
 from voxyray.messengers.attempts import Policy
 from voxyray.messengers.delivery import Delivery
 from voxyray.messengers.records import PENDING
 from voxyray.stores import Store
-from voxyray.stores.memory import MemoryStore
 from voxyray.twin import run_virtual
 
 Outcome = Literal["takes", "busy", "refuses", "lost", "lost_taken", "slow", "hangs"]
@@ -43,6 +45,10 @@ steps = st.lists(
                 st.integers(1, 6), st.sampled_from(["sent", "delivered", "undelivered", "failed"])
             ),
         ),
+        # Of a queue only: a ticket that comes again, whenever; a queue that is away; a pass.
+        st.tuples(st.just("again"), st.tuples(st.integers(0, 20), st.sampled_from([0, 1, 200]))),
+        st.tuples(st.just("away"), st.integers(1, 2)),
+        st.tuples(st.just("recover"), st.none()),
     ),
     max_size=25,
 )
@@ -79,7 +85,7 @@ class Provider:
 
 class World:
     def __init__(self, outcomes: list[Outcome]) -> None:
-        self.store: Store = MemoryStore(clock())
+        self.store: Store = Yielding(clock())
         self.provider = Provider(outcomes)
         self.accepted: dict[str, str] = {}
         self.finals: dict[str, str] = {}
@@ -90,6 +96,10 @@ class World:
             self.store, {"sms": self.provider}, policy=POLICY, now=clock(), jitter=lambda: 0.5
         )
 
+    async def restart(self) -> None:
+        self.delivery = self.begin()
+        await self.delivery.recover()
+
     async def step(self, what: str, value: Any) -> None:
         if what == "accept":
             body = f"message {value}"
@@ -99,10 +109,9 @@ class World:
             await asyncio.sleep(value)
         elif what == "callback":
             await self.delivery.status(f"SM{value[0]}", value[1], "30003")
-        else:
+        elif what in ("crash", "close"):
             await (self.crash(value) if what == "crash" else self.delivery.close(value))
-            self.delivery = self.begin()
-            await self.delivery.recover()
+            await self.restart()
         await self.check()
 
     async def crash(self, turns: int) -> None:
@@ -114,6 +123,9 @@ class World:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def settle(self) -> None:
+        assert await self.delivery.settle(1000)
+
     async def check(self) -> None:
         assert max(Counter(self.provider.taken).values(), default=0) <= 1
         for entry in await self.delivery.entries(99):
@@ -123,16 +135,56 @@ class World:
             self.finals[entry.id] = entry.status
 
 
+class QueueWorld(World):
+    """The same with a queue, which outlives our processes as the store does."""
+
+    def begin(self) -> Delivery:
+        if not hasattr(self, "sqs"):
+            self.sqs = Sqs(copies=2, visibility_s=100)
+        return Queued(
+            self.store,
+            {"sms": self.provider},
+            sqs=self.sqs,
+            policy=POLICY,
+            now=clock(),
+            jitter=lambda: 0.5,
+        )
+
+    async def restart(self) -> None:
+        self.delivery = self.begin()
+        self.sqs.restart()
+
+    async def step(self, what: str, value: Any) -> None:
+        if what == "again" and self.sqs.sent:
+            self.sqs.put(self.sqs.sent[value[0] % len(self.sqs.sent)], value[1])
+        elif what == "away":
+            self.sqs.fails += value
+        elif what == "recover":
+            with contextlib.suppress(QueueError):
+                await self.delivery.recover()
+        await super().step(what, value)
+
+    async def settle(self) -> None:
+        self.sqs.fails = 0
+        for _ in range(3):  # what never came into the queue, and what fails once more after that
+            assert await self.delivery.settle(10_000)
+            await asyncio.sleep(POLICY.lost_s + 1)
+            await self.delivery.recover()
+        assert await self.delivery.settle(10_000)
+        assert not self.sqs.dead
+
+
+@pytest.mark.parametrize("kind", [World, QueueWorld])
 @settings(max_examples=300, deadline=None)
-@given(steps, st.lists(st.sampled_from(OUTCOMES), max_size=12))
+@given(plan=steps, outcomes=st.lists(st.sampled_from(OUTCOMES), max_size=12))
 def test_each_message_is_sent_at_most_once_and_none_is_lost(
-    plan: list[tuple[str, Any]], outcomes: list[Outcome]
+    kind: type[World], plan: list[tuple[str, Any]], outcomes: list[Outcome]
 ) -> None:
     async def run() -> None:
-        world = World(list(outcomes))
+        world = kind(list(outcomes))
         for what, value in plan:
             await world.step(what, value)
-        assert await world.delivery.settle(1000)
+        await world.settle()
         await world.check()
         entries = {entry.body: entry for entry in await world.delivery.entries(99)}
         assert {body: entry.id for body, entry in entries.items()} == world.accepted

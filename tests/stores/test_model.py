@@ -1,14 +1,19 @@
-"""SQLite and memory agree, whatever is asked of them in whatever order."""
+"""SQLite, DynamoDB and memory agree, whatever is asked of them in whatever order."""
 
 import asyncio
 import tempfile
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from voxyray.errors import StoreError
 from voxyray.stores import (
@@ -21,10 +26,11 @@ from voxyray.stores import (
     Store,
     Update,
 )
+from voxyray.stores.dynamodb import DynamoStore
 from voxyray.stores.memory import MemoryStore
 from voxyray.stores.sqlite import SqliteStore
 
-from .conftest import Clock
+from .conftest import Clock, new_table
 
 PKS = st.sampled_from(["P", "P#", "ä"])
 SKS = st.sampled_from(["", "A", "A#1", "A#2", "A#ä", "A#\uffff", "A#😀", "A#\U0010ffff", "B"])
@@ -63,25 +69,25 @@ Ask = Callable[[Store], Coroutine[Any, Any, Any]]
 
 
 class Agreement(RuleBasedStateMachine):
+    """Ask one store and the one in memory the same."""
+
     def __init__(self) -> None:
         super().__init__()
         self.clock = Clock()
         self.clock.now = 0.0
         self.runner = asyncio.Runner()
-        self.folder = tempfile.TemporaryDirectory()
         self.memory = MemoryStore(self.clock)
-        self.sqlite = self.open()
+        self.other = self.open()
 
-    def open(self) -> SqliteStore:
-        return SqliteStore.open(Path(self.folder.name) / "store.db", self.clock)
+    def open(self) -> Store:
+        raise NotImplementedError
 
     def teardown(self) -> None:
-        self.runner.run(self.sqlite.close())
+        self.runner.run(self.other.close())
         self.runner.close()
-        self.folder.cleanup()
 
     def both(self, ask: Ask) -> None:
-        assert self.outcome(ask, self.sqlite) == self.outcome(ask, self.memory)
+        assert self.outcome(ask, self.other) == self.outcome(ask, self.memory)
 
     def outcome(self, ask: Ask, store: Store) -> tuple[str, str]:
         try:
@@ -119,22 +125,52 @@ class Agreement(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.clock.now += seconds
 
-    @rule()
-    def purge(self) -> None:
-        self.runner.run(self.sqlite.purge_expired())
-
-    @rule()
-    def reopen(self) -> None:
-        self.runner.run(self.sqlite.close())
-        self.sqlite = self.open()
-
     @invariant()
     def hold_the_same(self) -> None:
         for pk in ("P", "P#", "ä"):
             self.query(pk, "", "", None, False)
 
 
-TestAgreement = Agreement.TestCase
-TestAgreement.settings = settings(
-    max_examples=50, stateful_step_count=25, deadline=None, database=None
-)
+class SqliteAgreement(Agreement):
+    def __init__(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        super().__init__()
+
+    def open(self) -> SqliteStore:
+        return SqliteStore.open(Path(self.folder.name) / "store.db", self.clock)
+
+    def teardown(self) -> None:
+        super().teardown()
+        self.folder.cleanup()
+
+    @rule()
+    def purge(self) -> None:
+        assert isinstance(self.other, SqliteStore)
+        self.runner.run(self.other.purge_expired())
+
+    @rule()
+    def reopen(self) -> None:
+        self.runner.run(self.other.close())
+        self.other = self.open()
+
+
+class DynamoAgreement(Agreement):
+    client: ClassVar[Any]
+
+    def open(self) -> DynamoStore:
+        return DynamoStore(self.client, new_table(self.client), self.clock)
+
+
+def test_sqlite_agrees() -> None:
+    run_state_machine_as_test(
+        SqliteAgreement,
+        settings=settings(max_examples=50, stateful_step_count=25, deadline=None, database=None),
+    )
+
+
+def test_dynamodb_agrees(dynamodb: Any) -> None:
+    DynamoAgreement.client = dynamodb
+    run_state_machine_as_test(
+        DynamoAgreement,
+        settings=settings(max_examples=20, stateful_step_count=25, deadline=None, database=None),
+    )

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
 
+from voxyray import __version__
 from voxyray.errors import SettingsError
 
 # Requests in flight at once, and the connections kept for them.
@@ -42,6 +43,7 @@ _FIXES: Final = {
 
 _pool: Final = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="aws")
 _clients: Final[dict[tuple[Any, ...], Any]] = {}
+_sessions: Final[list[Any]] = []
 _making: Final = threading.Lock()
 
 
@@ -84,6 +86,7 @@ def forget() -> None:
         for made in _clients.values():
             made.close()
         _clients.clear()
+        _sessions.clear()
 
 
 def answer_of(error: BaseException) -> dict[str, Any]:
@@ -134,9 +137,12 @@ def _make(
         tcp_keepalive=True,
         parameter_validation=validate,
         retries={"total_max_attempts": attempts, "mode": "standard"},
+        user_agent=f"voxyray/{__version__}",  # botocore's own is put together for each request
     )
+    if not _sessions:
+        _sessions.append(Session())
     try:
-        return Session().create_client(service, region_name=region(), config=config)
+        return _sessions[0].create_client(service, region_name=region(), config=config)
     except NoRegionError as error:
         raise SettingsError(
             f"no AWS region is set, which {service} needs; set AWS_REGION, such as eu-central-1"

@@ -114,7 +114,7 @@ class DynamoStore:
         while asked is not None and (limit is None or len(found) < limit):
             if limit is not None:
                 asked["Limit"] = limit - len(found)
-            page, last = await self._sender.send(self._query_page, asked=asked)
+            page, last = await self._sender.send(self._query_page, reading=True, asked=asked)
             found += [item for item in page if not self._expired(item)]
             asked = asked | {"ExclusiveStartKey": last} if last else None
         return found
@@ -248,6 +248,7 @@ class DynamoStore:
     async def _read(self, pk: str, sk: str) -> WireItem | None:
         answer = await self._sender.send(
             self._client.get_item,
+            reading=True,
             TableName=self._table,
             Key=requests.key(pk, sk),
             ConsistentRead=True,

@@ -175,7 +175,8 @@ def _update_clauses(expression: _Expression, write: Update, mark: str) -> list[s
     clauses += [_addable(expression, field, amount) for field, amount in write.add.items()]
     if mark and write.add:
         # A repetition must not add again.
-        clauses.append(f"NOT {expression.name(MARK)} = {expression.value(mark)}")
+        name = expression.name(MARK)
+        clauses.append(f"(attribute_not_exists({name}) OR {name} <> {expression.value(mark)})")
     return clauses
 
 

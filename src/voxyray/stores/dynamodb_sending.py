@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from voxyray.aws.clients import ask, code_of, explain
+from voxyray.aws.clients import answer_of, ask, code_of, explain
 from voxyray.errors import StoreError
 from voxyray.stores.dynamodb_values import WireItem
 
@@ -30,7 +30,7 @@ _BUSY: Final = _CONFLICT | {
 _NOT_SENT: Final = frozenset({"ConnectTimeoutError", "EndpointConnectionError"})
 # Somebody may have got it, and done it.
 _LOST: Final = frozenset(
-    {"ConnectionClosedError", "HTTPClientError", "ReadTimeoutError", "ResponseParserError"}
+    {"ConnectionClosedError", "GarbledAnswer", "HTTPClientError", "ReadTimeoutError"}
 )
 _NO_TABLE: Final = (
     "there is no such table; deploy the stack deploy/aws/database, or run: aws dynamodb "
@@ -55,6 +55,10 @@ class NotHeld(Exception):
         self.in_doubt = in_doubt
 
 
+class GarbledAnswer(Exception):
+    """An answer that is no JSON object."""
+
+
 class Refused(StoreError):
     """DynamoDB holds the request for wrong: too large an item, or a table of another shape."""
 
@@ -71,12 +75,16 @@ class Sender:
         self._table = table
         self._region = region
         self._patience_s = patience_s
-        self._errors = (ClientError, BotoCoreError)
+        self._errors = (ClientError, BotoCoreError, GarbledAnswer)
         self._under_way = 0
         self._idle = asyncio.Event()
 
-    async def send(self, method: Callable[..., Any], **arguments: Any) -> Any:
+    async def send(
+        self, method: Callable[..., Any], *, reading: bool = False, **arguments: Any
+    ) -> Any:
         """Send a request and give its answer.
+
+        reading: it changes nothing, so nothing is in doubt when its answer is lost.
 
         Raises:
             NotHeld: a condition did not hold.
@@ -86,7 +94,7 @@ class Sender:
         self._under_way += 1
         self._idle.clear()
         try:
-            return await self._send(method, arguments)
+            return await self._send(method, arguments, reading)
         finally:
             self._under_way -= 1
             if not self._under_way:
@@ -115,7 +123,9 @@ class Sender:
         )
         return self.give_up(f"busy for {self._patience_s:g} s: {fix} ({code})")
 
-    async def _send(self, method: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    async def _send(
+        self, method: Callable[..., Any], arguments: dict[str, Any], reading: bool
+    ) -> Any:
         pauses = self.pauses()
         in_doubt = False
         while True:
@@ -126,19 +136,19 @@ class Sender:
                 if (olds := _not_held(error)) is not None:
                     raise NotHeld(olds, in_doubt) from None
                 lost = _is_lost(error, code)
-                in_doubt = in_doubt or lost
+                in_doubt = in_doubt or (lost and not reading)
                 again = lost or code in _BUSY or code in _NOT_SENT
                 if not again or not await pauses.pause():
-                    raise self._error(error, code, in_doubt) from error
+                    # The cause stays here: its text may repeat what was to be stored.
+                    raise self._error(error, code, in_doubt) from None
 
     def _error(self, error: Exception, code: str, in_doubt: bool) -> StoreError:
         if code == "ResourceNotFoundException":
             return self.give_up(_NO_TABLE.format(region=self._region, table=self._table))
         if code in ("ValidationException", "ValidationError"):
-            # Its text may repeat what was to be stored.
             return Refused(
                 f"the table {self._table} in {self._region}: the request was refused ({code}); "
-                "are its keys the strings pk and sk?"
+                "are its keys the strings pk and sk, and does no update name hundreds of fields?"
             )
         if code in _BUSY:
             return self.too_busy(code)
@@ -178,15 +188,15 @@ def _decode(
         return
     try:
         answer = _decoder.decode(response_dict["body"])
-    except msgspec.DecodeError:
-        return  # botocore says what is wrong with it
+    except msgspec.DecodeError as error:
+        # A proxy, most likely. botocore would take it for an empty answer.
+        raise GarbledAnswer("the answer is not DynamoDB's") from error
     customized_response_dict.update(answer)
     response_dict["body"] = b"{}"
 
 
 def _reasons(error: Exception) -> list[dict[str, Any]]:
-    answer: dict[str, Any] = getattr(error, "response", {})
-    return answer.get("CancellationReasons") or []
+    return answer_of(error).get("CancellationReasons") or []
 
 
 def _telling_code(error: Exception) -> str:
@@ -201,9 +211,8 @@ def _telling_code(error: Exception) -> str:
 
 
 def _not_held(error: Exception) -> dict[int, WireItem | None] | None:
-    answer: dict[str, Any] = getattr(error, "response", {})
     if code_of(error) == "ConditionalCheckFailedException":
-        return {0: answer.get("Item") or None}
+        return {0: answer_of(error).get("Item") or None}
     return {
         at: reason.get("Item") or None
         for at, reason in enumerate(_reasons(error))
@@ -212,6 +221,5 @@ def _not_held(error: Exception) -> dict[int, WireItem | None] | None:
 
 
 def _is_lost(error: Exception, code: str) -> bool:
-    answer: dict[str, Any] = getattr(error, "response", {})
-    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    status = answer_of(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return code not in _BUSY and (code in _LOST or status >= 500)

@@ -51,7 +51,7 @@ class Queue:
     def __init__(self, url: str) -> None:
         self.url = url
         # A request sent twice is a message that comes twice, which the receivers are made for.
-        self._send = client("sqs").send_message
+        self._send = client("sqs", attempts=2).send_message
 
     async def send(self, body: str, delay_s: float = 0.0) -> None:
         """Put a text into the queue, to be received after delay_s or, beyond 900 s, after these.

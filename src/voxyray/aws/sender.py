@@ -18,11 +18,11 @@ from typing import Any, Final
 
 import msgspec
 
+from voxyray.aws.environment import open_settings
 from voxyray.aws.queues import Ticket, open_outgoing
 from voxyray.errors import QueueError, StoreError
 from voxyray.messengers.delivery import Delivery, Dispatcher
 from voxyray.messengers.opening import open_messengers
-from voxyray.settings import load_settings
 from voxyray.stores.opening import open_store
 from voxyray.tracebacks import traced
 
@@ -46,7 +46,7 @@ def open_sender() -> Sender:
     Raises:
         SettingsError: a setting is missing or wrong; the message names it and the fix.
     """
-    settings = load_settings()
+    settings = open_settings()
     outgoing = open_outgoing(os.environ)
     delivery = Delivery(
         open_store(settings.store),

@@ -20,6 +20,7 @@ _COMMANDS: Final = {
     "show": "voxyray.commands.show",
     "outbox": "voxyray.commands.outbox",
     "agents": "voxyray.commands.agents",
+    "cloud": "voxyray.commands.cloud",
     "number": "voxyray.commands.number",
     "doctor": "voxyray.commands.doctor",
 }

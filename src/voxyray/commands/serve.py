@@ -150,24 +150,15 @@ def _about_offline(settings: Settings) -> str:
     return f"{said} Set OPENAI_API_KEY to talk to a real one."
 
 
-def _program() -> str:
-    """Give what to type for this program: `make run` starts it from a place not on the PATH."""
-    import shutil
-    import sys
-    from pathlib import Path
-
-    if shutil.which("voxyray") or Path(sys.argv[0]).name != "voxyray":
-        return "voxyray"
-    return os.path.relpath(sys.argv[0])
-
-
 def _next_steps(settings: Settings, port: int) -> Table:
     from rich.table import Table
+
+    from voxyray.commands import terminal
 
     steps = Table.grid(padding=(0, 2))
     steps.add_column(style="bold", no_wrap=True)
     steps.add_column()
-    steps.add_row("Talk to it", f"[cyan]{_program()} call --url http://127.0.0.1:{port}[/]")
+    steps.add_row("Talk to it", f"[cyan]{terminal.program()} call --url http://127.0.0.1:{port}[/]")
     first = ""
     if settings.is_local:
         first = "set TWILIO_AUTH_TOKEN and VOXYRAY_PUBLIC_URL (an https:// address that leads to "

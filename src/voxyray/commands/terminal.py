@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import sys
 from datetime import datetime
+from pathlib import Path
 from typing import TextIO
 
 from rich.console import Console
@@ -23,6 +26,13 @@ def stdout() -> Console:
 def stderr() -> Console:
     """Give the console for all that is not the answer itself."""
     return Console(stderr=True, highlight=False)
+
+
+def program() -> str:
+    """Give what to type for this program: `make run` starts it from a place not on the PATH."""
+    if shutil.which("voxyray") or Path(sys.argv[0]).name != "voxyray":
+        return "voxyray"
+    return os.path.relpath(sys.argv[0])
 
 
 class _Stderr(logging.StreamHandler[TextIO]):

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import socket
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
@@ -121,24 +122,28 @@ class Gateway:
     @classmethod
     @contextlib.asynccontextmanager
     async def serve(
-        cls, *, host: str = "127.0.0.1", port: int = 0, **settings: Any
+        cls, *, listener: socket.socket | None = None, **settings: Any
     ) -> AsyncGenerator[Gateway, None]:
-        """Serve until the block is left; port 0 takes a free one. The rest is as for the class."""
+        """Serve until the block is left: at a free port of loopback, or where a socket listens.
+
+        settings: the class's.
+        """
         gateway = cls(**settings)
-        await gateway.start(host, port)
+        await gateway.start(listener)
         try:
             yield gateway
         finally:
             await gateway.stop()
 
-    async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
+    async def start(self, listener: socket.socket | None = None) -> None:
         """Listen; `address` (host:port) is known from here on."""
         app = web.Application(client_max_size=_MOST_BODY_BYTES)
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
-        self.address = f"{host}:{self._runner.addresses[0][1]}"
+        listener = listener or socket.create_server(("127.0.0.1", 0))
+        await web.SockSite(self._runner, listener).start()
+        self.address = "{}:{}".format(*listener.getsockname()[:2])
 
     async def stop(self) -> None:
         """Close all connections and give up what runs."""
@@ -183,9 +188,9 @@ class Gateway:
             status = await self._admit(invoke, event)
             if not 200 <= status < 300:
                 return web.json_response(_about(session, event, "Forbidden"), status=status)
-            socket = await connection.open(request)
-            await connection.read(socket, lambda text: self._take(invoke, connection, text))
-            return socket
+            opened = await connection.open(request)
+            await connection.read(opened, lambda text: self._take(invoke, connection, text))
+            return opened
         finally:
             connection.gone = True
             del self.connections[session.connection_id]

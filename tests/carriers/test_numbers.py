@@ -95,7 +95,11 @@ async def test_what_is_changed_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("trouble", "token", "said"),
     [
-        (Trouble(), "wrong-token", "HTTP 401, 20003.*TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"),
+        (
+            Trouble(),
+            "wrong-token",
+            "HTTP 401, 20003.*TWILIO_AUTH_TOKEN is not that of TWILIO_ACCOUNT_SID",
+        ),
         (Trouble(status=401, raw=b"<html>"), "", "401, 20003.*TWILIO_AUTH_TOKEN"),
         (Trouble(status=401, code=20005, error="Account not active"), "", "suspended or closed"),
         (Trouble(status=429, code=20429), "", "HTTP 429, 20429.*wait a minute"),
@@ -134,6 +138,8 @@ def test_an_account_needs_both_settings() -> None:
         numbers.open_account(Settings(twilio_auth_token="token"))
     with pytest.raises(SettingsError, match="TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN not set"):
         numbers.open_account(Settings())
+    with pytest.raises(SettingsError, match="SK is an API key's"):
+        numbers.open_account(Settings(twilio_account_sid="SK1", twilio_auth_token="token"))
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,8 @@ def cloud(aws: MiniStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[MiniStack
     clients.forget()
 
 
-def using(table: str = "", **queues: str) -> Setup:
-    examined = setup(**({"store": f"dynamodb:{table}"} if table else {}))
+def using(table: str, **queues: str) -> Setup:
+    examined = setup(store=f"dynamodb:{table}")
     examined.environ = {f"VOXYRAY_{name.upper()}_QUEUE_URL": url for name, url in queues.items()}
     return examined
 

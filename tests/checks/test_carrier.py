@@ -36,7 +36,9 @@ async def test_an_active_account() -> None:
 async def test_other_accounts(status: str, kind: str, level: str, said: str) -> None:
     async with Numbers.serve() as twilio:
         twilio.status, twilio.type = status, kind
-        (found,) = await account(setup(URL, twilio))
+        examined = setup(URL, twilio)
+        (found,) = await account(examined)
+        assert bool(await numbers(examined)) == (status == "active")  # else it was told
     assert found.level == level
     assert said in found.said
     assert found.fix
@@ -53,6 +55,8 @@ async def test_credentials_that_are_wrong_or_missing() -> None:
     (found,) = await account(setup(URL))
     assert (found.level, found.said) == ("warning", "TWILIO_ACCOUNT_SID not set: not looked at")
     assert await numbers(setup(URL)) == []
+    (found,) = await account(setup(URL, twilio_account_sid="SK" + "1" * 32))
+    assert (found.level, found.said) == ("broken", "TWILIO_ACCOUNT_SID is no account's")
 
 
 async def test_its_clock_is_noted() -> None:

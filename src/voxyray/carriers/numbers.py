@@ -9,6 +9,7 @@ import base64
 import difflib
 import email.utils
 import ipaddress
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
@@ -22,11 +23,12 @@ from voxyray.settings import Settings
 
 BASE_URL: Final = "https://api.twilio.com"
 
+_ACCOUNT: Final = re.compile(r"AC[0-9a-fA-F]{32}")
 _PAGE_SIZE: Final = 1000  # the most that Twilio gives at once
 _MOST_PAGES: Final = 50
 _MEANINGS: Final = {
-    "20003": "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN do not belong together: copy both from the "
-    "first page of the Twilio console",
+    "20003": "TWILIO_AUTH_TOKEN is not that of TWILIO_ACCOUNT_SID: copy both from the first page "
+    "of the Twilio console",
     "20005": "the account is suspended or closed: see the Twilio console",
     "20403": "the credentials may not do this: use the account's own auth token",
     "20404": "there is no such account or number: check TWILIO_ACCOUNT_SID",
@@ -201,7 +203,7 @@ def open_account(settings: Settings) -> Account:
     """Give the account that the settings name; nothing is connected yet.
 
     Raises:
-        SettingsError: its SID or token is not set.
+        SettingsError: its SID or token is not set, or no account's; what is wrong, `: `, the fix.
     """
     needed = {
         "TWILIO_ACCOUNT_SID": settings.twilio_account_sid,
@@ -211,6 +213,11 @@ def open_account(settings: Settings) -> Account:
     if missing:
         raise SettingsError(
             f"{' and '.join(missing)} not set: copy from the first page of the Twilio console"
+        )
+    if not _ACCOUNT.fullmatch(settings.twilio_account_sid):
+        raise SettingsError(
+            "TWILIO_ACCOUNT_SID is no account's: it is AC and 32 digits (SK is an API key's); copy "
+            "it from the first page of the Twilio console"
         )
     return Account(settings.twilio_account_sid, settings.twilio_auth_token, base_url=BASE_URL)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from voxyray.carriers.numbers import Number, same_url
+from voxyray.carriers.numbers import Number, open_account, same_url
 from voxyray.checks import Finding, Setup, broken, ok, warning
-from voxyray.errors import CarrierError
+from voxyray.errors import CarrierError, SettingsError
 
 _RELAY: Final = (
-    "whether ConversationRelay is switched on cannot be asked: see the Twilio console, Voice > "
-    "Settings > General, Predictive and Generative AI/ML Features Addendum"
+    "whether ConversationRelay is switched on cannot be asked: the AI/ML Features Addendum must be "
+    "agreed to in the console's Voice settings; see "
+    "twilio.com/docs/voice/conversationrelay/onboarding"
 )
 _TRIAL: Final = (
     "callers hear Twilio's trial notice first, and texts go to verified numbers only: upgrade it "
@@ -21,16 +22,7 @@ _TRIAL: Final = (
 async def account(setup: Setup) -> list[Finding]:
     """Check the credentials, and that the account is active."""
     if setup.account is None:
-        missing = [
-            name
-            for name, value in (
-                ("TWILIO_ACCOUNT_SID", setup.settings.twilio_account_sid),
-                ("TWILIO_AUTH_TOKEN", setup.settings.twilio_auth_token),
-            )
-            if not value
-        ]
-        fix = "for real calls copy both from the first page of the Twilio console"
-        return [warning("twilio", f"{' and '.join(missing)} not set: not looked at", fix)]
+        return [_no_account(setup)]
     try:
         found = await setup.standing()
     except CarrierError as error:
@@ -42,6 +34,18 @@ async def account(setup: Setup) -> list[Finding]:
     if found.trial:
         return [warning("twilio", "the account is active, on trial", _TRIAL + _RELAY)]
     return [ok("twilio", "the account is active", _RELAY)]
+
+
+def _no_account(setup: Setup) -> Finding:
+    """Say why the settings name no account; on a laptop none is needed."""
+    try:
+        open_account(setup.settings)
+    except SettingsError as error:
+        said, _, fix = str(error).partition(": ")
+        if "not set" in said:
+            return warning("twilio", f"{said}: not looked at", f"for real calls {fix}")
+        return broken("twilio", said, fix)
+    return warning("twilio", "not looked at", "run `voxyray doctor`")
 
 
 def _account_fix(error: CarrierError) -> str:
@@ -57,12 +61,17 @@ async def numbers(setup: Setup) -> list[Finding]:
     try:
         found = await setup.numbers()
     except CarrierError as error:
-        try:
-            await setup.standing()
-        except CarrierError:
-            return []  # the account's own check tells it
-        return [broken("numbers", str(error), "try again")]
+        if await _is_active(setup):
+            return [broken("numbers", str(error), "try again")]
+        return []  # the account's own check tells it
     return _leading_here(setup, found) + _sender(setup, found)
+
+
+async def _is_active(setup: Setup) -> bool:
+    try:
+        return (await setup.standing()).status == "active"
+    except CarrierError:
+        return False
 
 
 def _leading_here(setup: Setup, found: list[Number]) -> list[Finding]:

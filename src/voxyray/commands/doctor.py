@@ -69,21 +69,20 @@ def _findings(agent: str | None, url: str | None, console: Console | None) -> li
 
 
 def _setup(agent: str | None, url: str | None) -> Setup:
+    import contextlib
     import os
 
     from voxyray.carriers.numbers import open_account
     from voxyray.checks import Setup
     from voxyray.commands import naming
+    from voxyray.errors import SettingsError
     from voxyray.settings import load_settings
 
     settings = _with_token(load_settings(public_url=url))
-    named = settings.twilio_account_sid and settings.twilio_auth_token
-    return Setup(
-        settings,
-        environ=os.environ,
-        agent=naming.reference(agent),
-        account=open_account(settings) if named else None,
-    )
+    account = None
+    with contextlib.suppress(SettingsError):  # told by the account's check
+        account = open_account(settings)
+    return Setup(settings, environ=os.environ, agent=naming.reference(agent), account=account)
 
 
 def _with_token(settings: Settings) -> Settings:

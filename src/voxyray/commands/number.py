@@ -212,6 +212,7 @@ def _ask(number: Number, changed: Mapping[str, tuple[str, str]]) -> None:
     try:
         sure = click.confirm("Lead it here instead?", err=True)
     except click.Abort:  # nobody is there to answer
+        click.echo(err=True)
         sure = False
     if not sure:
         raise SettingsError("nothing was changed; --yes changes it without asking")
@@ -238,12 +239,14 @@ def _print_change(number: Number, changed: Mapping[str, tuple[str, str]], undo: 
     if not changed:
         console.print(f"{number.phone_number} is so already; nothing was changed.")
         return
-    table = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False)
-    table.add_column(number.phone_number, no_wrap=True, header_style="bold")
-    table.add_column("before", overflow="fold", style="dim")
-    table.add_column("now", overflow="fold", style="green")
+    console.print(Text(number.phone_number, style="bold cyan"))
+    table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
     for name, (before, now) in changed.items():
-        table.add_row(name, Text(before or "none"), Text(now or "none"))
+        table.add_row(name, "before", Text(before or "none", style="dim"))
+        table.add_row("", "now", Text(now or "none", style="green"))
     console.print(table)
     console.print("To put it back:", style="dim")
     click.echo(f"  {undo}")  # one line, whatever the width: it is copied

@@ -21,7 +21,9 @@ from voxyray.messengers.attempts import Policy
 from voxyray.messengers.delivery import Delivery
 from voxyray.messengers.records import Place
 from voxyray.stores import Item, Put, Store
+from voxyray.stores.dynamodb import create_table
 from voxyray.stores.memory import MemoryStore
+from voxyray.stores.opening import open_store
 
 TICKET = {"pk": "OUTBOX#2026-11-22", "sk": "001750000000000#" + "a" * 24, "kind": "sms"}
 BUSY = MessengerError("busy", retryable=True)
@@ -245,12 +247,21 @@ class Mapping:
         return int(self._attributes(self.url, name)[name])
 
 
+@pytest.fixture(params=["memory", "dynamodb"])
+def table(request: pytest.FixtureRequest, aws: MiniStack, sqs: Any) -> Store:
+    if request.param == "memory":
+        return MemoryStore()
+    name = f"table-{uuid4().hex}"
+    create_table(aws.client("dynamodb"), name)
+    return open_store(f"dynamodb:{name}")
+
+
 async def test_over_a_real_queue_messages_are_sent_and_nonsense_ends_among_the_dead(
-    sqs: Any,
+    sqs: Any, table: Store
 ) -> None:
     mapping, fake = Mapping(sqs), Fake([BUSY])
     outgoing = Outgoing({"sms": Queue(mapping.url)})
-    delivery = Delivery(MemoryStore(), {"sms": fake}, dispatcher=outgoing)
+    delivery = Delivery(table, {"sms": fake}, dispatcher=outgoing)
     ours = Sender(delivery, outgoing)
     for number in range(3):
         await delivery.accept(sms(str(number)))
@@ -263,6 +274,7 @@ async def test_over_a_real_queue_messages_are_sent_and_nonsense_ends_among_the_d
     statuses = sorted(entry.status for entry in await delivery.entries())
     assert statuses == ["accepted", "sent", "sent"]
     assert len(fake.sent) == 3
+    await table.close()
 
 
 class Context:

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from tests.checks.support import OTHER, TOKEN, our_server, setup, some_server, told
 from voxyray.checks.server import server
+from voxyray.settings import Settings
 from voxyray.twin.messages import ACCOUNT_SID
 from voxyray.twin.numbers import Numbers
 
@@ -208,6 +209,16 @@ async def test_a_server_that_checks_nothing() -> None:
         found = await server(setup(url))
     assert told(found)[1:] == [("webhooks", "warning"), ("relay", "warning")]
     assert "VOXYRAY_ACCEPT_UNSIGNED" in found[1].fix
+
+
+async def test_at_a_public_address_that_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with our_server(accept_unsigned=True, twilio_auth_token="") as url:
+        examined = setup(url)
+        monkeypatch.setattr(Settings, "is_local", property(lambda _: False))
+        found = await server(examined)
+    assert told(found) == [("server", "ok"), ("webhooks", "broken"), ("relay", "broken")]
+    assert found[0].fix == ""
+    assert "anybody can place calls" in found[1].fix
 
 
 async def test_no_token_to_sign_with() -> None:

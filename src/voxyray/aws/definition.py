@@ -24,7 +24,8 @@ _PREFIX: Final = "voxyray-agent-"
 _MARGIN_S: Final = 10.0  # for the answer, before the function is stopped from outside
 _ANSWER_TRIES: Final = 3
 _ANSWER_TIMEOUT_S: Final = 3.0
-_MOST_REASON: Final = 2000  # characters; CloudFormation takes an answer of 4 KB
+_PAUSE_S = 0.2
+_MOST_REASON: Final = 2000  # bytes; CloudFormation takes an answer of 4 KB
 _TRIES: Final = 3
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
@@ -44,7 +45,7 @@ def respond(event: Any, within_s: float, work: Work | None = None) -> None:
     data, reason = _bounded(work or carry_out, event, within_s)
     answer = {
         "Status": "FAILED" if reason else "SUCCESS",
-        "Reason": reason[:_MOST_REASON] or "done",
+        "Reason": _cut(reason) or "done",
         "PhysicalResourceId": _physical_id(event),
         "StackId": event.get("StackId", ""),
         "RequestId": event.get("RequestId", ""),
@@ -52,8 +53,8 @@ def respond(event: Any, within_s: float, work: Work | None = None) -> None:
         "Data": data,
     }
     if reason:
-        _log.error("%s failed: %s", event.get("RequestType"), reason)
-    _put(event["ResponseURL"], json.dumps(answer).encode())
+        _log.error("%s failed: %s", event.get("RequestType"), answer["Reason"])
+    _put(event["ResponseURL"], json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def carry_out(event: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,9 +151,8 @@ def _bounded(work: Work, event: Mapping[str, Any], within_s: float) -> tuple[dic
 
 def _put(url: str, body: bytes) -> None:
     """Answer, more than once if need be; what CloudFormation does not hear, it times out."""
-    parts = urlsplit(url)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-        _log.error("the ResponseURL is none: %.60r", parts.scheme)
+    if not _is_answerable(url):
+        _log.error("the ResponseURL is none")
         return
     # The URL is signed for a request without a content type.
     headers = {"Content-Type": ""}
@@ -164,4 +164,16 @@ def _put(url: str, body: bytes) -> None:
         except (OSError, ValueError) as error:
             # Not the URL: it is a secret for as long as it is valid.
             _log.error("CloudFormation was not answered: %s", type(error).__name__)
-            time.sleep(0.2 * attempt)
+            time.sleep(_PAUSE_S * attempt)
+
+
+def _cut(reason: str) -> str:
+    return reason.encode("utf-8", "replace")[:_MOST_REASON].decode("utf-8", "ignore")
+
+
+def _is_answerable(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)

@@ -30,8 +30,9 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
 
 @functools.cache
 def _opened() -> tuple[asyncio.AbstractEventLoop, UseCase]:
+    use_case = open_use_case()
     # One loop for the life of the process: connections and locks belong to it.
-    return asyncio.new_event_loop(), open_use_case()
+    return asyncio.new_event_loop(), use_case
 
 
 async def refresh(use_case: UseCase, clock: Callable[[], float] = time.time) -> int:

@@ -6,7 +6,6 @@ outcome and does not act again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import tzinfo
 from typing import Any, TypeAlias
 
@@ -60,7 +59,7 @@ class ToolAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
 
     result: str | msgspec.UnsetType | None = msgspec.UNSET
     error: str | msgspec.UnsetType = msgspec.UNSET
-    actions: Sequence[Action] = ()
+    actions: tuple[Action, ...] = ()
     caller: Who | None = None
 
 

@@ -55,7 +55,8 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
         loop, toolbox = _opened()
         within_s = context.get_remaining_time_in_millis() / 1000 - _MARGIN_S
         return loop.run_until_complete(toolbox.answer(event, within_s))
-    except BaseException as error:  # noqa: BLE001 - a setting, or a tool that cancels itself
+    # A setting that is wrong, or a tool that cancels itself.
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - always an answer
         told = str(error) if isinstance(error, VoxyrayError) else traced(error)
         _log.error("no tool can be run: %s", told)
         return _plain(ToolAnswer(error=FAILED_UNEXPECTEDLY.format(type(error).__name__)))
@@ -77,8 +78,9 @@ def open_toolbox(environ: Mapping[str, str] = os.environ) -> Toolbox:
 
 @functools.cache
 def _opened() -> tuple[asyncio.AbstractEventLoop, Toolbox]:
+    toolbox = open_toolbox()
     # One loop for the life of the process: connections and locks belong to it.
-    return asyncio.new_event_loop(), open_toolbox()
+    return asyncio.new_event_loop(), toolbox
 
 
 class Toolbox:
@@ -199,7 +201,7 @@ async def _run(tool: Tool, values: dict[str, Any], caller: Caller, call: CallCon
         failed = FAILED_UNEXPECTEDLY.format(type(error).__name__)
         return ToolAnswer(error=failed, caller=_changed(before, caller))
     result = None if value is None else encode_result(value)
-    actions = [action for action in call.actions if isinstance(action, Action)]
+    actions = tuple(action for action in call.actions if isinstance(action, Action))
     return ToolAnswer(result, actions=actions, caller=_changed(before, caller))
 
 

@@ -4,7 +4,9 @@ The table has the string keys `pk` and `sk` and its TTL on `expires_at`. One wri
 several are a transaction. What DynamoDB asks to repeat is repeated for a bounded time. If an answer
 is lost, the write may have been done: then its repetition finds the mark that it left (a random
 name in the item), or, in a transaction, DynamoDB knows its token. Where neither can tell, the
-error says that the outcome is unknown; it never becomes a ConditionFailed.
+error says that the outcome is unknown; it never becomes a ConditionFailed. One case is left: an
+addition whose answer is lost, and whose mark another such write replaces before it is repeated, is
+done twice, unless it is guarded by Missing or by Equals of a field that it changes.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ Secrets are taken from the environment, or asked for, and stored encrypted; they
 
 from __future__ import annotations
 
+import functools
 import getpass
 import importlib.util
 import os
@@ -120,6 +121,7 @@ def parameters_of(stack: str) -> dict[str, str | None]:
     }
 
 
+@functools.cache
 def _section(stack: str, section: str) -> dict[str, dict[str, Any]]:
     text = (folder_of(stack) / "template.yaml").read_text(encoding="utf-8")
     template: dict[str, dict[str, dict[str, Any]]] = yaml.load(text, _Loader)  # noqa: S506 - safe
@@ -230,12 +232,16 @@ def store_secrets(values: Mapping[str, str], environ: Mapping[str, str], console
 
 
 def _asked(variable: str) -> str:
-    if not sys.stdin.isatty():
+    if not _is_terminal():
         raise SettingsError(f"{variable} is neither set nor stored yet; set it for this deployment")
     value = getpass.getpass(f"{variable}: ").strip()
     if not value:
         raise SettingsError(f"{variable} is needed; nothing was deployed")
     return value
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def outputs_of(name: str) -> dict[str, str]:

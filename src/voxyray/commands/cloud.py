@@ -52,6 +52,13 @@ _MS: Final = click.FloatRange(min=0)
 @click.option("--parameter", "parameters", metavar="NAME=VALUE", multiple=True, help="Of it.")
 @click.option("--latency-dynamodb-ms", type=_MS, default=0.0, help="Added to each request.")
 @click.option("--latency-post-ms", type=_MS, default=0.0, help="What a post to a caller takes.")
+@click.option(
+    "--environments",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Most processes of one function; frames beyond them wait.",
+)
 @click.option("--cold", is_flag=True, help="Start no function before it is needed.")
 def command(
     port: int,
@@ -59,6 +66,7 @@ def command(
     parameters: tuple[str, ...],
     latency_dynamodb_ms: float,
     latency_post_ms: float,
+    environments: int,
     cold: bool,
 ) -> None:
     """Run the AWS stacks on this machine: no account, no Docker.
@@ -81,6 +89,7 @@ def command(
             secrets=_secrets(settings),
             latency_dynamodb_ms=latency_dynamodb_ms,
             latency_post_ms=latency_post_ms,
+            environments=environments,
             cold=cold,
         )
         hosting.run(_run(options, listener))

@@ -4,6 +4,7 @@ import os
 import subprocess
 import threading
 import time
+from typing import Any
 
 COUNT = 0
 TICKS = 0
@@ -45,3 +46,52 @@ def with_child(event, context):  # type: ignore[no-untyped-def]
     child = subprocess.Popen(["sleep", "100"])
     time.sleep(event["s"])
     return child.pid
+
+
+def relay(event, context):  # type: ignore[no-untyped-def]
+    """Repeat what is said, with AWS's own client; what is said to the queue is sent there."""
+    import boto3
+
+    asked = event.get("requestContext", {})
+    if "Records" in event:
+        for record in event["Records"]:
+            connection, _, text = record["body"].partition(" ")
+            _post(boto3, connection, f"queued {text}")
+    elif asked["routeKey"] == "$default":
+        text = event["body"]
+        if text.startswith("queue "):
+            body = f"{asked['connectionId']} {text.removeprefix('queue ')}"
+            boto3.client("sqs").send_message(QueueUrl=os.environ["QUEUE_URL"], MessageBody=body)
+        elif text == "secrets":
+            path = os.environ["VOXYRAY_SECRETS"].removeprefix("ssm:")
+            found = boto3.client("ssm").get_parameters_by_path(Path=path, WithDecryption=True)
+            _post(boto3, asked["connectionId"], found["Parameters"][0]["Value"])
+        else:
+            _post(boto3, asked["connectionId"], text)
+    return {"statusCode": 200}
+
+
+def _post(boto3: Any, connection: str, text: str) -> None:
+    url = os.environ["CONNECTIONS_URL"]
+    client = boto3.client("apigatewaymanagementapi", endpoint_url=url)
+    client.post_to_connection(ConnectionId=connection, Data=text.encode())
+
+
+def web(event, context):  # type: ignore[no-untyped-def]
+    return {"statusCode": 200, "body": f"{event['routeKey']} {os.environ['RELAY_URL']}"}
+
+
+def define(event, context):  # type: ignore[no-untyped-def]
+    """Write what a custom resource wants into the table, and tell CloudFormation."""
+    import json
+    import urllib.request
+
+    import boto3
+
+    wanted = event["ResourceProperties"]
+    item = {"pk": {"S": "DEFINED"}, "sk": {"S": wanted["Name"]}}
+    boto3.client("dynamodb").put_item(TableName=os.environ["TABLE"], Item=item)
+    failed = wanted["Name"] == "bad"
+    answer = {"Status": "FAILED" if failed else "SUCCESS", "Reason": "it is bad"}
+    body = json.dumps(answer).encode()
+    urllib.request.urlopen(urllib.request.Request(event["ResponseURL"], body, method="PUT"))

@@ -109,6 +109,18 @@ async def test_concurrency_is_limited() -> None:
     assert pool.throttled == 1
 
 
+async def test_what_this_machine_does_not_bear_waits() -> None:
+    made = Made()
+    pool = Pool("f", made, at_most=1)
+    one = asyncio.create_task(pool.invoke(made.gate("one")))
+    await asyncio.sleep(0.01)
+    two = asyncio.create_task(pool.invoke("x"))
+    await asyncio.sleep(0.01)
+    assert (pool.running, pool.environments, two.done()) == ((1,), 1, False)
+    made.gates["one"].set()
+    assert [await one, await two] == [1, 1]
+
+
 async def test_what_is_late_is_ended_with_its_environment() -> None:
     made = Made()
     pool = Pool("f", made, timeout_s=3)

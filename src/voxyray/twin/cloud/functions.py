@@ -66,7 +66,8 @@ class Pool:
     """A function: invoke it with an event.
 
     environment: makes one. concurrency: most environments at a time, beyond them invocations are
-    throttled. fate: kills environments amid invocations, for tests.
+    throttled. at_most: so many does this machine bear, beyond them invocations wait. fate: kills
+    environments amid invocations, for tests.
 
     cold_starts_ms: what each cold start took. invocations, throttled, timed_out: counts.
     """
@@ -77,7 +78,8 @@ class Pool:
         environment: Callable[[], Environment],
         *,
         timeout_s: float = 28,
-        concurrency: int = 100,
+        concurrency: int = 1000,
+        at_most: int | None = None,
         fate: Fate | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -93,6 +95,8 @@ class Pool:
         self._idle: list[Environment] = []
         self._busy: dict[int, tuple[Environment, asyncio.Event]] = {}
         self._starting: set[Environment] = set()
+        self._asked = 0
+        self._places = asyncio.Semaphore(at_most or concurrency or 1)
 
     @property
     def environments(self) -> int:
@@ -117,24 +121,17 @@ class Pool:
 
     async def invoke_raw(self, event: bytes) -> bytes:
         """Do the same with JSON as it travels."""
-        if len(self._busy) + len(self._starting) >= self.concurrency:
+        if self._asked >= self.concurrency:
             self.throttled += 1
             raise Throttled(self.name)
+        self._asked += 1
         self.invocations += 1
         number = self.invocations
-        environment = self._idle.pop() if self._idle else await self._start()
-        deadline_ms = round((self._clock() + self.timeout_s) * 1000)
-        invocation = Invocation(number, str(uuid.uuid4()), event, deadline_ms, self.arn)
-        killed = asyncio.Event()
-        self._busy[number] = environment, killed
         try:
-            return await self._run(environment, invocation, killed)
+            async with self._places:
+                return await self._invoke(number, event)
         finally:
-            del self._busy[number]
-            if environment.alive:
-                self._idle.append(environment)
-            else:
-                await environment.stop()
+            self._asked -= 1
 
     async def warm(self, environments: int) -> None:
         """Start environments beforehand, as provisioned concurrency does."""
@@ -155,6 +152,21 @@ class Pool:
         everything = [*self._idle, *busy, *self._starting]
         self._idle.clear()
         await asyncio.gather(*[each.stop() for each in everything])
+
+    async def _invoke(self, number: int, event: bytes) -> bytes:
+        environment = self._idle.pop() if self._idle else await self._start()
+        deadline_ms = round((self._clock() + self.timeout_s) * 1000)
+        invocation = Invocation(number, str(uuid.uuid4()), event, deadline_ms, self.arn)
+        killed = asyncio.Event()
+        self._busy[number] = environment, killed
+        try:
+            return await self._run(environment, invocation, killed)
+        finally:
+            del self._busy[number]
+            if environment.alive:
+                self._idle.append(environment)
+            else:
+                await environment.stop()
 
     async def _start(self) -> Environment:
         began = time.perf_counter()

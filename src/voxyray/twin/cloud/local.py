@@ -25,7 +25,8 @@ from voxyray.twin.cloud.runtime import ACCESS_KEY, SECRET_KEY
 from voxyray.twin.cloud.templates import Stack, read_stack
 
 TEMPLATE: Final = Path("deploy/aws/template.yaml")
-_CONCURRENCY: Final = 20  # processes of one function, where its template reserves none
+_CONCURRENCY: Final = 1000  # an account's, where a template reserves none
+_POLLED_AT_ONCE: Final = 10
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +34,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     folder: where the functions' code and agents/ are. logs: a folder for what all of it prints.
     secrets: by name, such as twilio-auth-token. cold: whether the first call meets cold starts.
-    freeze: whether functions are stopped between invocations, as Lambda does.
+    freeze: whether functions are stopped between invocations, as Lambda does. environments: most
+    processes of one function; further invocations wait.
     """
 
     logs: Path
@@ -45,6 +47,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     latency_post_ms: float = 0
     cold: bool = False
     freeze: bool = True
+    environments: int = 16
     limits: Limits | None = None
 
 
@@ -144,7 +147,7 @@ def _pools(
             concurrency=_CONCURRENCY if reserved is None else reserved,
             log=options.logs / f"{described.name}.log",
         )
-        return runtime.pool(function, freeze=options.freeze)
+        return runtime.pool(function, freeze=options.freeze, at_most=options.environments)
 
     return {each.name: pool(each) for each in stack.functions}
 
@@ -164,7 +167,7 @@ def _pollers(stack: Stack, functions: Mapping[str, Pool], services: str) -> list
                 function=each.name,
                 batch_size=trigger.batch_size,
                 report_failures=trigger.report_failures,
-                concurrency=trigger.concurrency or _CONCURRENCY,
+                concurrency=trigger.concurrency or _POLLED_AT_ONCE,
             ),
             functions[each.name],
             services,

@@ -42,7 +42,7 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
     environment: Mapping[str, str] = {}
     timeout_s: float = 28
     memory_mb: int = 1769
-    concurrency: int = 100
+    concurrency: int = 1000
     log: Path | None = None
 
     def variables(self, runtime_api: str) -> dict[str, str]:

@@ -41,6 +41,10 @@ _IS_TEXT: Final = b'{"type":"text"'
 class Connections(Protocol):
     """Posts to connections."""
 
+    async def warm(self) -> None:
+        """Open what the first post will need; raises nothing."""
+        ...
+
     async def post(self, connection: str, data: bytes) -> None:
         """Send one frame.
 

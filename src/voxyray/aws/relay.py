@@ -32,6 +32,7 @@ from voxyray.aws.line import Connections, Gateway, PostLine, signer
 from voxyray.aws.queues import Queue
 from voxyray.aws.remote import remote_tool
 from voxyray.aws.session import LEASE_MS, Kept, Mail, Session
+from voxyray.aws.starting import open_at_start
 from voxyray.call import Call
 from voxyray.caller import Caller
 from voxyray.errors import (
@@ -66,6 +67,7 @@ STAY_S: Final = 1.0
 # API Gateway waits 29 s, and what the caller is then told takes time too.
 _RESERVE_S: Final = 4.0
 _LAST_RESERVE_S: Final = 1.5
+_SETTLE_S: Final = 1.0
 _SESSION_LIVES_S: Final = 3 * 3600  # API Gateway cuts a connection after two hours
 _MOST_AGENTS: Final = 64
 _OK: Final = {"statusCode": 200}
@@ -245,6 +247,7 @@ class Relay:
             line.stop()
             if runner is not None:
                 await self._put_down(runner, until)
+            await self._service.delivery.settle(_SETTLE_S)
             await self._service.recorder.flush()
 
     async def _put_down(self, runner: Runner, until: float) -> None:
@@ -279,7 +282,11 @@ class Relay:
                 return None
 
     async def _start(self, session: Session, setup: frames.Setup, line: PostLine) -> Runner:
-        admission = await self._service.reception.admit(setup)
+        warming = asyncio.ensure_future(self._connections.warm())
+        try:
+            admission = await self._service.reception.admit(setup)
+        finally:
+            await warming
         runner = self._service.start(admission, line)
         call = runner.call
         definition = definitions.definition_of(admission.agent).definition
@@ -477,3 +484,6 @@ def _mail(event: Mapping[str, Any], context: Mapping[str, Any], route: str) -> M
     if len(body) > frames.MAX_FRAME_BYTES:
         body = ""  # what is too long is no frame, and the item has no room for it
     return Mail(at_ms, "frame", str(context["messageId"]), body)
+
+
+open_at_start(_opened)

@@ -20,6 +20,7 @@ import msgspec
 
 from voxyray.aws.environment import open_settings
 from voxyray.aws.queues import Ticket, open_outgoing
+from voxyray.aws.starting import open_at_start
 from voxyray.errors import QueueError, StoreError
 from voxyray.messengers.delivery import Delivery, Dispatcher
 from voxyray.messengers.opening import open_messengers
@@ -141,3 +142,6 @@ def _id(record: Any) -> str:
 
 if "AWS_LAMBDA_RUNTIME_API" in os.environ:
     _opened()  # while Lambda gives the start more CPU, and nobody waits
+
+
+open_at_start(_opened)

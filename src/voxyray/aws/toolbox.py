@@ -20,6 +20,7 @@ import msgspec
 
 from voxyray.agent import Agent
 from voxyray.aws.queues import open_outgoing
+from voxyray.aws.starting import open_at_start
 from voxyray.aws.tool_calls import Action, ToolAnswer, ToolRequest, Who, who
 from voxyray.aws.use_case import open_use_case
 from voxyray.caller import Caller
@@ -223,3 +224,6 @@ def _plain(answer: ToolAnswer) -> dict[str, Any]:
 if "AWS_LAMBDA_RUNTIME_API" in os.environ:  # before the first caller waits for it
     with contextlib.suppress(Exception):  # which the handler meets again, and tells
         _opened()
+
+
+open_at_start(_opened)

@@ -12,6 +12,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from voxyray.aws.environment import open_service
+from voxyray.aws.starting import open_at_start
 from voxyray.reception import Request, Response
 from voxyray.service import Service
 from voxyray.tracebacks import traced
@@ -81,3 +82,6 @@ def _decoded(body: str) -> bytes:
         return base64.b64decode(body, validate=True)
     except binascii.Error as error:
         raise ValueError("the body is no base64") from error
+
+
+open_at_start(_opened)

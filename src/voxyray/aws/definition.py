@@ -1,7 +1,7 @@
 """The custom resource that brings a use case into the table when its stack is deployed.
 
 CloudFormation waits up to an hour for an answer, so there is one in every case: whatever fails,
-however long it takes. Nothing that could fail to be imported is imported before that is sure.
+however long it takes. So the work has a thread of its own, and imports what it needs there.
 """
 
 from __future__ import annotations

@@ -189,9 +189,10 @@ def test_the_deployed_templates_can_be_read() -> None:
     handlers = {function.handler for function in stack.functions}
     assert {f"voxyray.aws.{name}.handler" for name in ("relay", "web", "sender")} <= handlers
     assert stack.websocket is not None
-    assert stack.websocket.stage == "live"
+    assert (stack.websocket.stage, stack.websocket.timeout_s) == ("live", 29)
     assert isinstance(stack.http, Api)
     assert "POST /voice" in stack.http.routes
+    assert stack.http.timeout_s == 15
     relay = next(each for each in stack.functions if each.name == stack.websocket.function)
     assert relay.handler == "voxyray.aws.relay.handler"
     assert relay.environment["VOXYRAY_STORE"] == f"dynamodb:{stack.tables[0]}"

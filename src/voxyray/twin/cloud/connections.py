@@ -67,6 +67,7 @@ class Connection:
         self._transport: asyncio.Transport | None = None
         self._in_turn = asyncio.Lock()  # gives way in the order of arrival
         self._posts_s: list[float] = []
+        self._closing: asyncio.Future[None] | None = None  # kept, or it could be collected
 
     async def open(self, request: web.Request) -> web.WebSocketResponse:
         """Complete the upgrade."""

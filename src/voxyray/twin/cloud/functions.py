@@ -155,7 +155,7 @@ class Pool:
 
     async def _invoke(self, number: int, event: bytes) -> bytes:
         environment = self._idle.pop() if self._idle else await self._start()
-        deadline_ms = round((self._clock() + self.timeout_s) * 1000)
+        deadline_ms = int((self._clock() + self.timeout_s) * 1000)
         invocation = Invocation(number, str(uuid.uuid4()), event, deadline_ms, self.arn)
         killed = asyncio.Event()
         self._busy[number] = environment, killed

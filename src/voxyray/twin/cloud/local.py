@@ -48,7 +48,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     cold: bool = False
     freeze: bool = True
     environments: int = 16
-    limits: Limits | None = None
 
 
 class Cloud(msgspec.Struct, frozen=True):
@@ -108,7 +107,10 @@ async def local_cloud(
                 stage=stack.websocket.stage,
                 routes=stack.http.routes,
                 credentials={ACCESS_KEY: SECRET_KEY},
-                limits=options.limits,
+                limits=Limits(
+                    integration_s=stack.websocket.timeout_s,
+                    http_integration_s=stack.http.timeout_s,
+                ),
                 manners=Manners(post_ms=options.latency_post_ms),
             )
         )

@@ -75,7 +75,7 @@ async def _start(listening: socket.socket, folder: Path, log: Path) -> asyncio.s
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "hypercorn", "ministack.app:app"),
             *("--bind", f"fd://{listening.fileno()}", "--log-level", "WARNING"),
-            *("--keep-alive", "75"),
+            *("--keep-alive", "75", "--graceful-timeout", "0"),
             env={
                 **ours,
                 "GATEWAY_PORT": str(listening.getsockname()[1]),

@@ -69,11 +69,15 @@ class Custom(msgspec.Struct, frozen=True):
 
 
 class Api(msgspec.Struct, frozen=True):
-    """What is invoked through API Gateway; routes: as route keys, function: a name."""
+    """What is invoked through API Gateway; routes: as route keys, function: a name.
+
+    timeout_s: how long it waits for the function.
+    """
 
     stage: str
     routes: tuple[str, ...]
     function: str
+    timeout_s: float
 
 
 class Stack(msgspec.Struct, frozen=True):
@@ -209,26 +213,31 @@ class _Template:
             if set(routes) != {"$connect", "$default", "$disconnect"} or len(arns) != 1:
                 raise self._error(f"{logical}: all three routes must go to one function")
             stage = self._value(properties.get("StageName", "default"))
-            yield Api(str(stage), tuple(routes), str(arns.pop()).split(":")[6])
+            timeout_ms = self._value(routes["$default"].get("IntegrationTimeout", 29_000))
+            name = str(arns.pop()).split(":")[6]
+            yield Api(str(stage), tuple(routes), name, int(timeout_ms) / 1000)
 
     def https(self) -> Iterator[Api]:
-        routes = [
-            (str(properties["RouteKey"]), self._invoked(logical, properties))
-            for logical, properties in self._of("AWS::ApiGatewayV2::Route")
-        ]
-        functions = {function for _, function in routes}
-        if len(functions) > 1:
+        routes: list[str] = []
+        targets: set[tuple[str, float]] = set()
+        for logical, properties in self._of("AWS::ApiGatewayV2::Route"):
+            routes.append(str(self._needed(logical, properties, "RouteKey")))
+            targets.add(self._target(logical, properties))
+        if len(targets) > 1:
             raise self._error("the routes go to more than one function")
-        if routes:
-            yield Api("$default", tuple(key for key, _ in routes), functions.pop())
+        if targets:
+            name, timeout_s = targets.pop()
+            yield Api("$default", tuple(routes), name, timeout_s)
 
-    def _invoked(self, logical: str, route: _Properties) -> str:
+    def _target(self, logical: str, route: _Properties) -> tuple[str, float]:
+        """Give the function that a route leads to, and how long it may take."""
         target = str(self._value(route["Target"])).rpartition("-")[2]
-        integration = self._resources.get(target)
-        if integration is None:
+        if target not in self._resources:
             raise self._error(f"{logical} has no integration: {target}")
-        arn = str(self._value(integration["Properties"]["IntegrationUri"]))
-        return arn.partition(":function:")[2].split(":")[0].split("/")[0]
+        integration = self._resources[target]["Properties"]
+        arn = str(self._needed(target, integration, "IntegrationUri"))
+        name = arn.partition(":function:")[2].split(":")[0].split("/")[0]
+        return name, int(self._value(integration.get("TimeoutInMillis", 30_000))) / 1000
 
     # Values
 

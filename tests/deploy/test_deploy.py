@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 
 from tests.deploy.stacks import AWS
 from tests.support.ministack import MiniStack
+from voxyray import settings
 from voxyray.aws import clients
 from voxyray.errors import SettingsError
 from voxyray.settings import VARIABLES
@@ -126,8 +127,8 @@ class TestSettingsFile:
         return str(caught.value)
 
     def test_the_shipped_one_can_be_used_as_it_is(self) -> None:
-        settings = deploy.load_settings(AWS / "settings.toml", {"AWS_REGION": "eu-central-1"})
-        assert (settings.stack, settings.region) == ("voxyray", "eu-central-1")
+        loaded = deploy.load_settings(AWS / "settings.toml", {"AWS_REGION": "eu-central-1"})
+        assert (loaded.stack, loaded.region) == ("voxyray", "eu-central-1")
 
     def test_everything_wrong_is_named(self, file: Path) -> None:
         head = 'region = "eu-central-1"\n'
@@ -307,6 +308,9 @@ class TestDeploying:
         assert needed in deploy.needed_secrets(parameters)
         assert needed not in deploy.needed_secrets({})
 
+    def test_every_secret_setting_can_be_stored(self) -> None:
+        assert set(settings._SECRETS) <= set(deploy.SECRETS) <= set(VARIABLES)
+
     def test_a_model_of_ones_own_server_needs_no_key(self) -> None:
         parameters = {"Model": "openai:llama", "OpenAiBaseUrl": "https://llm.example.com/v1"}
         assert "openai_api_key" not in deploy.needed_secrets(parameters)
@@ -334,7 +338,7 @@ class TestAlone:
 
 class TestAccessLog:
     def test_is_on_where_api_gateway_may_write_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        settings = deploy.Settings()
+        plain = deploy.Settings()
         log = {"RelayAccessLog": "off"}
 
         class Gateway:
@@ -344,9 +348,9 @@ class TestAccessLog:
                 return {"cloudwatchRoleArn": self.role}
 
         monkeypatch.setattr(deploy, "client", lambda _service: Gateway())
-        assert deploy.with_access_log(log, settings) == log
+        assert deploy.with_access_log(log, plain) == log
         monkeypatch.setattr(Gateway, "role", "arn")
-        assert deploy.with_access_log(log, settings) == {"RelayAccessLog": "on"}
+        assert deploy.with_access_log(log, plain) == {"RelayAccessLog": "on"}
         told = deploy.Settings(parameters=log)
         assert deploy.with_access_log(log, told) == log
-        assert deploy.with_access_log({}, settings) == {}
+        assert deploy.with_access_log({}, plain) == {}

@@ -488,6 +488,11 @@ class TestNesting:
         told = {each for other in STACKS for each in template(other)["Outputs"]}
         assert set(template(file)["Parameters"]) & told <= set(given)
 
+    @pytest.mark.parametrize("name", list(CHILDREN))
+    def test_no_setting_of_all_stops_short_of_a_stack(self, name: str) -> None:
+        file, given = CHILDREN[name]
+        assert set(template(file)["Parameters"]) & set(self.root["Parameters"]) <= set(given)
+
     def test_accepts_what_the_children_accept(self) -> None:
         for file, given in CHILDREN.values():
             parameters = template(file)["Parameters"]

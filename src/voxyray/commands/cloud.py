@@ -168,10 +168,13 @@ def _welcome(cloud: Cloud) -> None:
     title = f"[bold]voxyray {__version__}[/] runs on its own cloud"
     panel = Panel(_facts(cloud), title=title, title_align="left", box=box.ROUNDED, padding=(1, 2))
     console.print(panel)
-    file = _write_environment(cloud)
-    name = terminal.program()
-    console.print(f"[bold]Talk to it[/]        [cyan]{name} call --url {cloud.url}[/]")
-    console.print(f"[bold]Look into a call[/]  [cyan]( . {file}; {name} show --last )[/]")
+    file, name = _write_environment(cloud), terminal.program()
+    for what, line in (
+        ("Talk to it", f"{name} call --url {cloud.url}"),
+        ("Look into a call", f"{name} show --last"),
+    ):
+        # In a shell of its own, so that the next command is about the usual store again.
+        console.print(f"[bold]{what:<18}[/][cyan](. {file}; {line})[/]", soft_wrap=True)
     console.print("Ctrl-C stops all of it; nothing is kept.", style="dim")
 
 

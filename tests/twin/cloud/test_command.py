@@ -45,7 +45,7 @@ def test_it_starts_says_what_to_do_and_stops(place: Path) -> None:
     command = [*PROGRAM, "cloud", "--port", "0", "--template", "small.yaml", "--cold"]
     with started(command) as process:
         said = read_until(process, "Ctrl-C")
-        [url] = re.findall(r"call --url (http://127\.0\.0\.1:\d+)", said)
+        [url] = re.findall(r"\(\. var/cloud/environment; voxyray call --url (\S+)\)", said)
         with urllib.request.urlopen(f"{url}/hello") as answer:
             assert answer.read().decode().startswith("GET /hello ws://127.0.0.1:")
         environment = (place / "var" / "cloud" / "environment").read_text()

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from voxyray.twin.cloud.connections import Limits
+from voxyray.twin.cloud.functions import InProcess, Pool
 from voxyray.twin.cloud.gateway import Deliveries, Gateway, Manners, disorderly
 
 OK = {"statusCode": 200}
@@ -268,6 +269,35 @@ async def test_a_late_function_goes_on() -> None:
         assert asyncio.get_running_loop().time() - began == pytest.approx(29, abs=0.5)
         await its.gateway.settle()
         assert len(done) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"fate": lambda each: 1.0 if b"MESSAGE" in each.event else None}, "Runtime.ExitError"),
+        ({"timeout_s": 3}, "Sandbox.Timedout"),
+        ({"concurrency": 1}, "TooManyRequestsException"),
+    ],
+)
+async def test_a_function_that_dies_is_told_to_the_client(
+    settings: dict[str, Any], why: str
+) -> None:
+    async def slow(event: dict[str, Any]) -> Any:
+        await asyncio.sleep(10 if event["requestContext"]["eventType"] == "MESSAGE" else 0)
+        return OK
+
+    pool = Pool("relay", lambda: InProcess(slow), **settings)
+    connector = aiohttp.TCPConnector(force_close=True)
+    async with (
+        aiohttp.ClientSession(connector=connector) as http,
+        Gateway.serve(websocket=pool.invoke) as gateway,
+        http.ws_connect(f"ws://{gateway.address}/live") as socket,
+    ):
+        await socket.send_str("one")
+        await socket.send_str("two")
+        frame = await socket.receive_json()
+        assert frame["message"] == "Internal server error"
+        assert why in gateway.failures[0].why
 
 
 async def test_a_failing_disconnect_is_ignored() -> None:

@@ -299,6 +299,11 @@ class Call:
         self._deadlines.clear()
         self._note(journal.CallEnded(event.code, why))
 
+    @property
+    def next_deadline(self) -> float | None:
+        """When it has something to do of itself, by its clock; None if nothing is to come."""
+        return self._deadlines.earliest
+
     def under_way(self) -> tuple[Asked | None, Ending | None, ToolRuns]:
         """Give what the call is doing: its request, its end, its tool runs."""
         return self._asked, self._ending, self._runs

@@ -27,6 +27,11 @@ class Deadlines(msgspec.Struct, eq=False):
     def __contains__(self, name: str) -> bool:
         return name in self._at
 
+    @property
+    def earliest(self) -> float | None:
+        """The next deadline, whatever wake-up was asked for."""
+        return min(self._at.values(), default=None)
+
     def pop_due(self, now: float) -> str | None:
         """Take out the earliest deadline that has passed."""
         name = min(self._at, key=self._at.__getitem__, default=None)
@@ -44,7 +49,7 @@ class Deadlines(msgspec.Struct, eq=False):
 
         A deadline that moved later costs nothing: the early wake-up finds nothing due.
         """
-        earliest = min(self._at.values(), default=None)
+        earliest = self.earliest
         if earliest is None or (self._wake is not None and self._wake <= earliest):
             return None
         self._wake = earliest

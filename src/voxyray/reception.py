@@ -169,6 +169,7 @@ class Reception:
 
     async def bind_text(self, caller: Caller) -> tuple[Agent, str]:
         """Give the agent that answers a caller's text, and its rendered instructions."""
+        await self._roster.refresh()
         agent = await self._current(caller.agent)
         return agent, str(self._binding(agent, caller)["instructions"])
 
@@ -295,6 +296,7 @@ class Reception:
             _log.warning("call %s: session failed: %s", call_id, form.get("ErrorCode", "")[:10])
         handoff = read_handoff(form.get("HandoffData", ""))
         head: Item = {"pk": keys.call(call_id), "agent": ""}
+        await self._roster.refresh()
         try:
             head = await self._end_session(call_id, form.get("SessionId", ""), handoff)
             return _xml(*await self._after(head, status, handoff))
@@ -350,6 +352,7 @@ class Reception:
         if form.get("DialCallStatus") == "completed":
             return _xml(twiml.hangup())
         ending = ending_verbs("ended", Handoff("live-agent-handoff"))
+        await self._roster.refresh()
         try:
             head = await self._store.get(keys.call(call_id), keys.HEAD)
             agent = self.agents.get(str(head.get("agent"))) if head else None

@@ -72,7 +72,6 @@ class Runner:
 
     expires_at: when its records may be forgotten, epoch seconds. agents: the other agents, for
     tools. delivery: sends their messages. clock: seconds, monotonic; None takes the loop's.
-    wake_at: the next deadline, by that clock.
     """
 
     def __init__(
@@ -102,7 +101,6 @@ class Runner:
         self._loop = loop
         self._clock = clock or loop.time
         self._timer: asyncio.TimerHandle | None = None
-        self.wake_at: float | None = None
         self._requests: dict[int, asyncio.Task[None]] = {}
         self._tools: dict[int, asyncio.Task[None]] = {}
         self._others: set[asyncio.Task[Any]] = set()
@@ -196,7 +194,6 @@ class Runner:
     def _wake(self, command: events.Wake) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self.wake_at = command.at
         delay = max(0.0, command.at - self._clock())
         self._timer = self._loop.call_later(delay, self.receive, events.Tick())
 

@@ -27,10 +27,10 @@ import msgspec
 
 from voxyray import definitions, frames, snapshot
 from voxyray.agent import Agent
+from voxyray.aws import remote
 from voxyray.aws.environment import open_service
 from voxyray.aws.line import Connections, Gateway, PostLine, signer
 from voxyray.aws.queues import Queue
-from voxyray.aws.remote import remote_tool
 from voxyray.aws.session import LEASE_MS, Kept, Mail, Session
 from voxyray.aws.starting import open_at_start
 from voxyray.call import Call
@@ -282,11 +282,12 @@ class Relay:
                 return None
 
     async def _start(self, session: Session, setup: frames.Setup, line: PostLine) -> Runner:
-        warming = asyncio.ensure_future(self._connections.warm())
+        warming = [asyncio.ensure_future(self._connections.warm())]
         try:
             admission = await self._service.reception.admit(setup)
+            warming.append(asyncio.ensure_future(remote.warm(admission.agent.tools)))
         finally:
-            await warming
+            await asyncio.wait(warming)
         runner = self._service.start(admission, line)
         call = runner.call
         definition = definitions.definition_of(admission.agent).definition
@@ -341,7 +342,7 @@ class Relay:
             )
             ours = self._service.reception.agents.get(name)
             if edit.tools is not None:
-                self._agents[key] = definitions.build(name, edit, remote_tool)
+                self._agents[key] = definitions.build(name, edit, remote.remote_tool)
             elif ours is not None:
                 self._agents[key] = definitions.apply(ours, edit)
             else:
@@ -384,7 +385,7 @@ class Relay:
     def _is_at_rest(self, runner: Runner, line: PostLine) -> bool:
         if runner.work or line.sender is not None:
             return False
-        wake_at = runner.wake_at
+        wake_at = runner.call.next_deadline
         over = runner.call.phase == "closed"
         return over or wake_at is None or wake_at - self._clock() > STAY_S
 
@@ -414,7 +415,7 @@ class Relay:
         """Let the call go until something arrives or a deadline comes."""
         state, caller = _state(runner)
         wake_ms = session.wake_ms
-        wake_at = None if runner.call.phase == "closed" else runner.wake_at
+        wake_at = None if runner.call.phase == "closed" else runner.call.next_deadline
         sending = None
         if wake_at is not None and not session.now_ms < wake_ms <= wake_at * 1000:
             wake_ms = int(wake_at * 1000)

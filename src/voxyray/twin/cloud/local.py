@@ -78,57 +78,70 @@ async def local_cloud(
     if stack.websocket is None or stack.http is None:
         raise CloudError(f"{options.template} has no WebSocket API, or no HTTP API; it needs both")
     options.logs.mkdir(parents=True, exist_ok=True)
+    address = "{}:{}".format(*listener.getsockname()[:2])
+    functions: dict[str, Pool] = {}
     async with contextlib.AsyncExitStack() as exits:
-        progress("starting MiniStack")
-        services = await exits.enter_async_context(ministack(options.logs))
-        progress("creating the table, the queues and the secrets")
-        await create_resources(stack, services, options.secrets)
-        database = await exits.enter_async_context(
-            Faults.serve(services, latency_ms=options.latency_dynamodb_ms)
-        )
-        functions: dict[str, Pool] = {}
-        lambdas = await exits.enter_async_context(LambdaApi.serve(functions))
-        address = "{}:{}".format(*listener.getsockname()[:2])
-        endpoints = {
-            "AWS_ENDPOINT_URL": services,
-            "AWS_ENDPOINT_URL_DYNAMODB": database.url,
-            "AWS_ENDPOINT_URL_LAMBDA": lambdas.url,
-        }
+        endpoints = await _services(exits, stack, options, functions, progress)
         functions |= _pools(stack, options, endpoints, address)
         for pool in functions.values():
             exits.push_async_callback(pool.close)
         progress("bringing the agents into the table")
         await make_customs(stack.customs, functions)
-        gateway = await exits.enter_async_context(
-            Gateway.serve(
-                listener=listener,
-                websocket=functions[stack.websocket.function].invoke,
-                http=functions[stack.http.function].invoke,
-                stage=stack.websocket.stage,
-                routes=stack.http.routes,
-                credentials={ACCESS_KEY: SECRET_KEY},
-                limits=Limits(
-                    integration_s=stack.websocket.timeout_s,
-                    http_integration_s=stack.http.timeout_s,
-                ),
-                manners=Manners(post_ms=options.latency_post_ms),
-            )
-        )
-        await exits.enter_async_context(queues.polling(*_pollers(stack, functions, services)))
         if not options.cold:
             progress("starting the functions")
             for api in (stack.websocket, stack.http):
                 await functions[api.function].warm(1)
-        url = f"http://{address}"
+        gateway = _front(stack.websocket, stack.http, options, functions)
+        await gateway.start(listener)
+        exits.push_async_callback(gateway.stop)
+        pollers = _pollers(stack, functions, endpoints["AWS_ENDPOINT_URL"])
+        await exits.enter_async_context(queues.polling(*pollers))
         yield Cloud(
-            url=url,
+            url=f"http://{address}",
             relay_url=f"ws://{address}{gateway.path}",
             stack=stack,
             functions=functions,
             gateway=gateway,
-            environment=_outside(stack, endpoints, url),
+            environment=_outside(stack, endpoints, f"http://{address}"),
             logs=options.logs,
         )
+
+
+async def _services(
+    exits: contextlib.AsyncExitStack,
+    stack: Stack,
+    options: Options,
+    functions: Mapping[str, Pool],
+    progress: Callable[[str], None],
+) -> dict[str, str]:
+    """Start what functions use, and give the variables by which they find it."""
+    progress("starting MiniStack")
+    services = await exits.enter_async_context(ministack(options.logs))
+    progress("creating the table, the queues and the secrets")
+    await create_resources(stack, services, options.secrets)
+    database = await exits.enter_async_context(
+        Faults.serve(services, latency_ms=options.latency_dynamodb_ms)
+    )
+    lambdas = await exits.enter_async_context(LambdaApi.serve(functions))
+    return {
+        "AWS_ENDPOINT_URL": services,
+        "AWS_ENDPOINT_URL_DYNAMODB": database.url,
+        "AWS_ENDPOINT_URL_LAMBDA": lambdas.url,
+    }
+
+
+def _front(
+    websocket: templates.Api, http: templates.Api, options: Options, functions: Mapping[str, Pool]
+) -> Gateway:
+    return Gateway(
+        websocket=functions[websocket.function].invoke,
+        http=functions[http.function].invoke,
+        stage=websocket.stage,
+        routes=http.routes,
+        credentials={ACCESS_KEY: SECRET_KEY},
+        limits=Limits(integration_s=websocket.timeout_s, http_integration_s=http.timeout_s),
+        manners=Manners(post_ms=options.latency_post_ms),
+    )
 
 
 def _pools(

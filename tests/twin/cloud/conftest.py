@@ -1,7 +1,8 @@
-"""The local cloud runs on the clock that jumps: everything is in the test's own loop."""
+"""The gateway and functions in this process run on the clock that jumps."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -10,17 +11,23 @@ import pytest
 
 from tests.hosts.clock import SocketClock
 
-_REAL_TIME = ("test_runtime", "test_invoking", "test_queues", "test_local", "test_faults")
+# All else has processes and services in it, which do not wait for our clock.
+_JUMPS = ("test_gateway", "test_functions", "test_signatures")
+    "test_processes",
+    "test_runtime",
+    "test_invoking",
+    "test_queues",
+    "test_local",
+    "test_faults",
+)
 
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], Any]]:
-    if item.path.stem in _REAL_TIME:  # processes and services do not wait for our clock
-        import asyncio
-
-        return {"real time": asyncio.new_event_loop}
-    return {"socket clock": SocketClock}
+    if item.path.stem in _JUMPS:
+        return {"socket clock": SocketClock}
+    return {"real time": asyncio.new_event_loop}
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import contextlib
 import importlib.util
 import os
 import socket
-import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +15,7 @@ import aiohttp
 
 from voxyray.twin.cloud.errors import CloudError
 from voxyray.twin.cloud.functions import REGION
+from voxyray.twin.cloud.processes import tied
 from voxyray.twin.cloud.runtime import ACCESS_KEY, SECRET_KEY
 
 _BOOTS_WITHIN_S: Final = 30.0
@@ -73,9 +73,10 @@ async def _start(listening: socket.socket, folder: Path, log: Path) -> asyncio.s
     ours = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     with log.open("wb") as output:
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "hypercorn", "ministack.app:app"),
-            *("--bind", f"fd://{listening.fileno()}", "--log-level", "WARNING"),
-            *("--keep-alive", "75", "--graceful-timeout", "0"),
+            *tied(
+                *("hypercorn", "ministack.app:app", "--bind", f"fd://{listening.fileno()}"),
+                *("--log-level", "WARNING", "--keep-alive", "75", "--graceful-timeout", "0"),
+            ),
             env={
                 **ours,
                 "GATEWAY_PORT": str(listening.getsockname()[1]),

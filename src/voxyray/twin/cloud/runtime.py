@@ -22,6 +22,7 @@ from aiohttp import web
 
 from voxyray.twin.cloud.errors import CloudError, FunctionFailed
 from voxyray.twin.cloud.functions import REGION, Invocation, Pool
+from voxyray.twin.cloud.processes import tied
 
 ACCESS_KEY: Final = "LOCALCLOUDACCESSKEY0"
 SECRET_KEY: Final = "local-cloud-secret-key"  # noqa: S105 - opens nothing but the local cloud
@@ -116,7 +117,7 @@ class Process:
             log = self.function.log
             output = stack.enter_context(log.open("ab")) if log else asyncio.subprocess.DEVNULL
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "awslambdaric", self.function.handler),
+                *tied("awslambdaric", self.function.handler),
                 cwd=self.function.folder,
                 env=self.function.variables(address),
                 stdin=asyncio.subprocess.DEVNULL,

@@ -13,13 +13,6 @@ from tests.hosts.clock import SocketClock
 
 # All else has processes and services in it, which do not wait for our clock.
 _JUMPS = ("test_gateway", "test_functions", "test_signatures")
-    "test_processes",
-    "test_runtime",
-    "test_invoking",
-    "test_queues",
-    "test_local",
-    "test_faults",
-)
 
 
 def pytest_asyncio_loop_factories(

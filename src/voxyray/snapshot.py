@@ -85,9 +85,12 @@ _decoder: Final = msgspec.json.Decoder(Snapshot)
 _turn_decoder: Final = msgspec.json.Decoder(Turn)
 
 
-def take(call: Call) -> Snapshot:
-    """Give what a call knows now; it shares the call's parts, so encode it before going on."""
-    first = settled(call)
+def take(call: Call, most_settled: int | None = None) -> Snapshot:
+    """Give what a call knows now; it shares the call's parts, so encode it before going on.
+
+    most_settled: of the settled turns only the first so many are stored apart by now.
+    """
+    first = settled(call) if most_settled is None else min(settled(call), most_settled)
     turns = call.history.turns[first:]
     asked, ending, runs = call.under_way()
     return Snapshot(

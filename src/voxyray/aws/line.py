@@ -125,7 +125,7 @@ class Gateway:
 class PostLine:
     """The line of one call: queues frames, joins words, posts them in order.
 
-    may_post: asked before every post; false once the invocation no longer owns the call.
+    may_post: asked before every post; false while the invocation may own the call no more.
     gone: the connection is, so the call is over; closed_with: the code, if it was us.
     """
 
@@ -161,7 +161,8 @@ class PostLine:
         self._start()
 
     def purge(self) -> None:
-        """Throw away queued words."""
+        """Throw away queued words; the first of the next reply leave at once."""
+        self._in_reply = False
         self._queue = deque(each for each in self._queue if not isinstance(each, frames.Text))
 
     async def drain(self) -> None:
@@ -187,7 +188,10 @@ class PostLine:
     async def _post_all(self) -> None:
         while self._queue and not self.gone:
             await self._gather()
-            if self._queue and not self.gone:
+            if not self._may_post():
+                # A lease that ran out may be renewed yet: the words stay here until that is known.
+                await asyncio.sleep(GATHER_S)
+            elif self._queue and not self.gone:
                 await self._post(self._next())
         if self._closing and not self.gone:
             self.gone, self.closed_with = True, _NORMAL
@@ -229,9 +233,6 @@ class PostLine:
         return frames.encode(joined)
 
     async def _post(self, data: bytes) -> None:
-        if not self._may_post():
-            self.stop()
-            return
         self._posted_at = self._loop.time()
         self.posts += 1
         try:
@@ -241,7 +242,10 @@ class PostLine:
         except PostFailed as error:
             self._failures += 1
             _log.error("a frame was lost: %s", error)
-            self.gone = self._failures >= _GIVE_UP_AFTER
+            if self._failures >= _GIVE_UP_AFTER:
+                # The carrier may hear nothing of us any more, but it can be told that we are gone.
+                self.gone = True
+                await self._connections.delete(self._connection)
         else:
             self._failures = 0
 

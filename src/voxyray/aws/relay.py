@@ -176,9 +176,12 @@ class Relay:
             await self._arrive(connection, mail, until)
         except ConditionFailed:
             raise
-        except StoreError as error:
-            _log.error("a frame was lost: %s", error)
-            await self._apologise(connection, mail)
+        except Exception as error:  # noqa: BLE001 - whatever it is must not be silence on the line
+            why = error if isinstance(error, StoreError) else traced(error)
+            _log.error("a frame was lost: %s", why)
+            # It may be in the item all the same, and a lease in force that nobody uses.
+            looking_after = self._send_wake(self._session(connection), LEASE_MS / 1000)
+            await asyncio.gather(self._apologise(connection, mail), looking_after)
 
     async def _apologise(self, connection: str, mail: Mail) -> None:
         """Say something although nothing is known of the call: silence would be worse."""
@@ -200,7 +203,12 @@ class Relay:
             with contextlib.suppress(BaseException):
                 await reading
             raise
-        kept = await reading  # never left behind: a frozen process would answer it much later
+        try:
+            kept = await reading  # never left behind: a frozen process would answer it much later
+        except StoreError:
+            if not owned:
+                return  # the owner has read it itself
+            kept = await session.kept()
         if owned:
             await self._own(session, kept, until)
 
@@ -246,17 +254,18 @@ class Relay:
         finally:
             line.stop()
             if runner is not None:
-                await self._put_down(runner, until)
+                await self._put_down(runner, line, until)
             await self._service.delivery.settle(_SETTLE_S)
             await self._service.recorder.flush()
 
-    async def _put_down(self, runner: Runner, until: float) -> None:
+    async def _put_down(self, runner: Runner, line: PostLine, until: float) -> None:
         """Let a call go; what it still does is finished here, for the process stands still then."""
         runner.let_go()
         self._service.runners.pop(runner.call.id, None)
         left_s = until - self._clock() - _LAST_RESERVE_S / 2
-        if runner.loose and left_s > 0:
-            await asyncio.wait(runner.loose, timeout=left_s)
+        loose = runner.loose if line.sender is None else {*runner.loose, line.sender}
+        if loose and left_s > 0:
+            await asyncio.wait(loose, timeout=left_s)
 
     def _owns(self, session: Session) -> bool:
         # A stalled process must not go on where another one has taken over meanwhile.
@@ -311,6 +320,7 @@ class Relay:
 
     async def _resume(self, session: Session, binding: Item, kept: Kept, line: PostLine) -> Runner:
         state = snapshot.decode(session.state)
+        session.turns_kept = state.settled
         turns = kept.turns
         if len(turns) < state.settled:  # they were written after we read
             turns = (await session.kept()).turns
@@ -353,7 +363,6 @@ class Relay:
         """Feed the call what arrives, store what it says, until it waits for the caller."""
         loop = asyncio.get_running_loop()
         stored, looked_at, watched, given_up = session.state, loop.time(), False, False
-        kept_turns = snapshot.settled(runner.call)
         arrived = session.take()
         if not arrived:
             runner.receive(Tick())  # it was a deadline that woke us
@@ -365,8 +374,9 @@ class Relay:
             left_s = until - self._clock()
             over = left_s < _LAST_RESERVE_S
             if over or self._is_at_rest(runner, line):
-                kept_turns = await self._keep_turns(session, runner, kept_turns)
-                if await self._rest(session, runner):
+                if line.sender is not None:  # what was said is not to be lost for the hurry
+                    await asyncio.wait({line.sender}, timeout=left_s / 2)
+                if await self._rest(session, runner, left_s):
                     return
                 arrived = session.take()
                 continue
@@ -391,7 +401,7 @@ class Relay:
 
     async def _poll(self, session: Session, runner: Runner, stored: str) -> str:
         """Store what has changed, or only look what has arrived; gives what is stored then."""
-        state, caller = _state(runner)
+        state, caller = _state(runner, session)
         try:
             if state != stored or session.now_ms - session.renewed_ms > LEASE_MS / 4:
                 await session.save(state, caller)
@@ -403,45 +413,56 @@ class Relay:
             session.renewed_ms = session.now_ms
         return stored
 
-    async def _keep_turns(self, session: Session, runner: Runner, kept: int) -> int:
-        settled = snapshot.settled(runner.call)
+    async def _keep_turns(self, session: Session, runner: Runner) -> None:
+        """Store settled turns apart, before any state that leaves them out."""
+        settled, kept = snapshot.settled(runner.call), session.turns_kept
         if settled > kept:
             turns = runner.call.history.turns[kept:settled]
             texts = {kept + n: snapshot.encode_turn(turn) for n, turn in enumerate(turns)}
             await session.keep(texts, session.now_ms // 1000 + _SESSION_LIVES_S)
-        return settled
+            session.turns_kept = settled
 
-    async def _rest(self, session: Session, runner: Runner) -> bool:
-        """Let the call go until something arrives or a deadline comes."""
-        state, caller = _state(runner)
+    async def _rest(self, session: Session, runner: Runner, left_s: float) -> bool:
+        """Let the call go until something arrives or a deadline comes, if the store takes it."""
+        try:
+            await self._keep_turns(session, runner)
+            return await self._release(session, runner)
+        except StoreError as error:
+            if left_s < _LAST_RESERVE_S / 2:
+                raise
+            _log.warning("call %s: cannot rest yet: %s", runner.call.id, error)
+            await asyncio.sleep(POLL_S)
+            return False
+
+    async def _release(self, session: Session, runner: Runner) -> bool:
+        state, caller = _state(runner, session)
         wake_ms = session.wake_ms
         wake_at = None if runner.call.phase == "closed" else runner.call.next_deadline
-        sending = None
         if wake_at is not None and not session.now_ms < wake_ms <= wake_at * 1000:
+            # Sent before it counts as sent: whoever is woken earlier would trust in it.
             wake_ms = int(wake_at * 1000)
-            sending = asyncio.ensure_future(self._send_wake(session, wake_at - self._clock()))
-        try:
-            released = await session.release(state, caller, wake_ms)
-        finally:
-            if sending is not None:
-                await sending
-        if not released and sending is not None:
+            if not await self._send_wake(session, wake_at - self._clock()):
+                wake_ms = 0
             session.wake_ms = wake_ms
-        return released
+        return await session.release(state, caller, wake_ms)
 
     async def _watch(self, session: Session) -> None:
         """Make sure that somebody looks after the call if this process dies."""
         latest_ms = session.now_ms + int(WATCH_S * 1000)
-        if not session.now_ms < session.wake_ms <= latest_ms:
+        if session.now_ms < session.wake_ms <= latest_ms:
+            return
+        if await self._send_wake(session, WATCH_S):
             session.wake_ms = latest_ms
-            await self._send_wake(session, WATCH_S)
 
-    async def _send_wake(self, session: Session, delay_s: float) -> None:
+    async def _send_wake(self, session: Session, delay_s: float) -> bool:
+        """Send a wake-up; whether it is on its way for sure."""
         body = msgspec.json.encode({"connection": session.connection}).decode()
         try:
             await self._wakes.send(body, max(0.0, delay_s))
         except QueueError as error:
             _log.error("no wake-up could be sent: %s", error)
+            return False
+        return True
 
 
 def _feed(runner: Runner, mail: Mail) -> None:
@@ -451,10 +472,11 @@ def _feed(runner: Runner, mail: Mail) -> None:
         runner.receive(frames.decode(mail.text))
 
 
-def _state(runner: Runner) -> tuple[str, str]:
+def _state(runner: Runner, session: Session) -> tuple[str, str]:
     caller = runner.caller
     fields = {name: value for name, value in vars(caller).items() if name != "store"}
-    return snapshot.encode(snapshot.take(runner.call)), msgspec.json.encode(fields).decode()
+    state = snapshot.take(runner.call, session.turns_kept)
+    return snapshot.encode(state), msgspec.json.encode(fields).decode()
 
 
 async def _pause(runner: Runner, line: PostLine, most_s: float) -> None:

@@ -67,7 +67,7 @@ class Session:
 
     clock: epoch seconds. Once it is owned: state is the call's snapshot and caller who calls, both
     as JSON, as of the last write or look; wake_ms is when the next wake-up is due that was sent
-    off, renewed_ms when the lease was renewed.
+    off, renewed_ms when the lease was renewed, turns_kept how many settled turns are stored apart.
     """
 
     def __init__(self, store: Store, connection: str, clock: Callable[[], float]) -> None:
@@ -86,6 +86,7 @@ class Session:
         self.renewed_ms = 0
         self.refused = False
         self.opened_ms = 0
+        self.turns_kept = 0
 
     @property
     def now_ms(self) -> int:

@@ -20,10 +20,47 @@ from voxyray.transcript import CutBy, Spoken, ToolView, rebuild, tool_views
 
 PartKind: TypeAlias = Literal["voxyray", "model", "failure", "tools", "held", "carrier", "server"]
 
+MarkName: TypeAlias = Literal[
+    "turn_started",
+    "model_requested",
+    "first_token",
+    "first_sent",
+    "last_sent",
+    "model_failed",
+    "tool_started",
+    "tool_finished",
+    "interrupt_received",
+    "agent_speaking",
+    "agent_silent",
+    "deadline_passed",
+    "call_ended",
+]
+
 _BEFORE: Final = "voxyray, before the model"
 _BETWEEN: Final = "voxyray, between rounds"
+_WAITED: Final = "first token"
+_ASKS: Final = "asks for tools"
+_NO_WORDS: Final = "no words"
+_FAILED: Final = "model, failed attempt"
 _HELD: Final = "first token to first words"
 _CARRIER: Final = "carrier and text-to-speech"
+
+# What begins a turn that somebody waits in: a greeting, or words after silence, answer nobody.
+ASKED: Final = ("speech", "keys", "unknown")
+
+# Every label that a part can have; a later round of the model says so after its first word.
+LABELS: Final = (
+    _BEFORE,
+    f"model, {_WAITED}",
+    f"model, {_ASKS}",
+    f"model, {_NO_WORDS}",
+    _FAILED,
+    _HELD,
+    "tool NAME",
+    "tools NAME, NAME",
+    _BETWEEN,
+    _CARRIER,
+)
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -51,7 +88,7 @@ class Filler(msgspec.Struct, frozen=True):
 class Mark(msgspec.Struct, frozen=True):
     """Something that happened in a turn; at_ms from the end of the caller's input."""
 
-    name: str
+    name: MarkName
     at_ms: float
     detail: str = ""
 
@@ -101,6 +138,11 @@ class TurnView(msgspec.Struct, frozen=True):
         """The largest known part, if any took time."""
         known = [part for part in self.parts if part.ms]
         return max(known, key=lambda part: part.ms or 0.0) if known else None
+
+    @property
+    def silence_ms(self) -> float | None:
+        """From the caller's barge-in to the silence that the carrier reported."""
+        return self.cut.silent_ms if self.cut is not None else None
 
 
 class CallView(msgspec.Struct, frozen=True):
@@ -163,10 +205,10 @@ def _turn(ordered: list[Entry], number: int) -> TurnView:
     own = [entry for entry in ordered if entry.turn == number]
     started = next((e for e in own if isinstance(e.what, journal.TurnStarted)), None)
     spoken = rebuild(ordered, number)
-    origin_us = _us(started) if started else None
+    origin_us = microseconds(started) if started else None
     parts, gap_us, audible_us = _parts(ordered, own, started)
     what = started.what if started else None
-    zero_us = _us(own[0]) if origin_us is None else origin_us
+    zero_us = microseconds(own[0]) if origin_us is None else origin_us
     outputs = [e.what for e in own if isinstance(e.what, journal.ModelOutput)]
     agent = next((e.what.agent for e in ordered if isinstance(e.what, journal.CallStarted)), "")
     return TurnView(
@@ -193,8 +235,12 @@ def _turn(ordered: list[Entry], number: int) -> TurnView:
 # Parts
 
 
-class _Sweep:
-    """Walks through a turn in the order of its entries; every moment belongs to one part."""
+class Sweep:
+    """Walks through a turn in the order of its entries; every moment belongs to one part.
+
+    `take` the entries after `TurnStarted`, up to the first words; then parts sum to the time from
+    origin_us to since_us.
+    """
 
     def __init__(self, origin_us: int) -> None:
         self.origin_us = origin_us
@@ -229,11 +275,11 @@ class _Sweep:
 
     def take(self, entry: Entry) -> bool:
         """Take an entry of the turn; true when the first words were sent."""
-        at_us, what = _us(entry), entry.what
+        at_us, what = microseconds(entry), entry.what
         match what:
             case journal.ModelRequested():
                 round_ = f", round {what.round + 1}" if what.round else ""
-                self.begin(at_us, "model", f"model{round_}, first token")
+                self.begin(at_us, "model", f"model{round_}, {_WAITED}")
             case journal.FirstToken() if self.kind == "model":
                 self.begin(at_us, "held", _HELD)
             case journal.ModelOutput() if self.kind in ("model", "held"):
@@ -255,15 +301,14 @@ class _Sweep:
             asked = self.parts.pop()
             self.since_us = self.origin_us + round(asked.at_ms * 1000)
             self.kind, self.label = asked.kind, asked.label
-        told = "asks for tools" if output.calls and output.finish else "no words"
-        self.label = self.label.replace("first token", told)
+        told = _ASKS if output.calls and output.finish else _NO_WORDS
+        self.label = self.label.replace(_WAITED, told)
         self.begin(at_us, "voxyray", _BETWEEN)
 
     def _fail(self, message: str) -> None:
         if self.parts and self.parts[-1].kind == "model":
-            label = "model, failed attempt"
             self.parts[-1] = msgspec.structs.replace(
-                self.parts[-1], kind="failure", label=label, detail=message
+                self.parts[-1], kind="failure", label=_FAILED, detail=message
             )
 
     def _start_tool(self, at_us: int, what: journal.ToolStarted) -> None:
@@ -297,7 +342,7 @@ def _parts(
     """Give the parts, the gap and the time until the agent was audible (microseconds)."""
     if started is None:
         return (), None, None
-    sweep = _Sweep(_us(started))
+    sweep = Sweep(microseconds(started))
     for entry in own:
         if entry.seq > started.seq and sweep.take(entry):
             gap_us = sweep.since_us - sweep.origin_us
@@ -318,30 +363,30 @@ def _is_greeting(ordered: list[Entry], what: journal.TurnStarted) -> bool:
 
 
 def _carrier(
-    ordered: list[Entry], own: list[Entry], sent: Entry, sweep: _Sweep
+    ordered: list[Entry], own: list[Entry], sent: Entry, sweep: Sweep
 ) -> tuple[Part, int | None]:
     """Give the time from the first words sent to the agent being audible."""
     at_ms = (sweep.since_us - sweep.origin_us) / 1000
-    reports = [entry for entry in ordered if _speaking(entry) is not None]
+    reports = [entry for entry in ordered if speaking(entry) is not None]
     before = [entry for entry in reports if (entry.turn, entry.seq) < (sent.turn, sent.seq)]
     detail = "the carrier did not report it"
     if not reports:
         detail = "the carrier reports no speech (events are off)"
-    elif before and _speaking(before[-1]):
+    elif before and speaking(before[-1]):
         detail = "the agent was speaking already"
     else:
         for entry in own:
             if entry.seq > sent.seq and isinstance(entry.what, journal.Heard):
                 detail = "it was cut before"
                 break
-            if entry.seq > sent.seq and _speaking(entry):
-                at_us = max(_us(entry), sweep.since_us)
+            if entry.seq > sent.seq and speaking(entry):
+                at_us = max(microseconds(entry), sweep.since_us)
                 ms = (at_us - sweep.since_us) / 1000
                 return Part("carrier", _CARRIER, at_ms, ms), at_us - sweep.origin_us
     return Part("carrier", _CARRIER, at_ms, None, detail), None
 
 
-def _speaking(entry: Entry) -> bool | None:
+def speaking(entry: Entry) -> bool | None:
     """Tell whether the carrier reports the agent as speaking (or silent); None if neither."""
     what = entry.what
     if isinstance(what, frames.Info) and what.name == "agentSpeaking":
@@ -359,12 +404,12 @@ def _cut(
     if spoken.cut_at is None:
         return _stopped_before_words(ordered, own, number, spoken, zero_us)
     entry = spoken.cut_at
-    at_us = _us(entry)
+    at_us = microseconds(entry)
     late_us = [us for piece in spoken.pieces if (us := round(piece.at_ms * 1000)) > at_us]
     silent_ms = None
     for after in ordered:
-        if (after.turn, after.seq) > (entry.turn, entry.seq) and _speaking(after) is not None:
-            silent_ms = None if _speaking(after) else (_us(after) - at_us) / 1000
+        if (after.turn, after.seq) > (entry.turn, entry.seq) and speaking(after) is not None:
+            silent_ms = None if speaking(after) else (microseconds(after) - at_us) / 1000
             break
     return Cut(
         spoken.cut_by,
@@ -402,7 +447,7 @@ def _marks(own: list[Entry], zero_us: int) -> tuple[Mark, ...]:
     return tuple(marks)
 
 
-def _mark(what: journal.What) -> tuple[str, str] | None:
+def _mark(what: journal.What) -> tuple[MarkName, str] | None:
     match what:
         case journal.TurnStarted():
             return "turn_started", what.cause
@@ -417,7 +462,8 @@ def _mark(what: journal.What) -> tuple[str, str] | None:
         case journal.ModelFailure():
             return "model_failed", what.message
         case journal.ToolStarted() | journal.ToolFinished():
-            return journal.kind(what), what.name
+            starts = isinstance(what, journal.ToolStarted)
+            return "tool_started" if starts else "tool_finished", what.name
         case frames.Interrupt():
             return "interrupt_received", what.utterance_until_interrupt
         case frames.Info(name="agentSpeaking"):
@@ -430,7 +476,8 @@ def _mark(what: journal.What) -> tuple[str, str] | None:
             return None
 
 
-def _us(entry: Entry) -> int:
+def microseconds(entry: Entry) -> int:
+    """Give an entry's time in the journal's own unit, in which sums are exact."""
     return round(entry.at_ms * 1000)
 
 

@@ -53,7 +53,6 @@ from voxyray.policy import Policy
 from voxyray.reception import SETUP_WITHIN_S
 from voxyray.runner import Runner
 from voxyray.service import Service
-from voxyray.stores import Item
 from voxyray.tool_definitions import definitions_of
 from voxyray.tracebacks import traced
 
@@ -70,6 +69,7 @@ _LAST_RESERVE_S: Final = 1.5
 _SETTLE_S: Final = 1.0
 _SESSION_LIVES_S: Final = 3 * 3600  # API Gateway cuts a connection after two hours
 _MOST_AGENTS: Final = 64
+_MOST_KEPT: Final = 64  # calls that this process may see again
 _OK: Final = {"statusCode": 200}
 _DROPPED: Final = 1006
 
@@ -126,6 +126,7 @@ class Relay:
         self._connections = connections
         self._wakes = wakes
         self._clock = clock
+        self._kept: dict[str, Kept] = {}
         self._agents: dict[tuple[str, str, str], Agent] = {}
 
     async def invoke(self, event: Any, remaining_s: float = 28.0) -> dict[str, Any]:
@@ -195,22 +196,19 @@ class Relay:
 
     async def _arrive(self, connection: str, mail: Mail, until: float) -> None:
         session = self._session(connection)
-        reading = asyncio.ensure_future(session.kept())
+        reading = asyncio.ensure_future(self._recall(session))
         try:
             owned = await session.deliver(mail)
-        except BaseException:
-            reading.cancel()
-            with contextlib.suppress(BaseException):
-                await reading
-            raise
-        try:
-            kept = await reading  # never left behind: a frozen process would answer it much later
-        except StoreError:
-            if not owned:
-                return  # the owner has read it itself
-            kept = await session.kept()
+        finally:
+            # Never left behind: a frozen process would answer it much later.
+            await asyncio.wait({reading})
+        kept = reading.result() if reading.exception() is None else None
         if owned:
             await self._own(session, kept, until)
+
+    async def _recall(self, session: Session) -> Kept:
+        """Give what is stored once of a call, which this process may have seen before."""
+        return self._kept.get(session.connection) or await session.kept()
 
     async def _wake_all(self, records: list[Any], until: float) -> dict[str, Any]:
         failed = []
@@ -230,19 +228,19 @@ class Relay:
         if owned is None:
             await self._send_wake(session, WATCH_S)
         elif owned:
-            await self._own(session, await session.kept(), until)
+            await self._own(session, None, until)
 
     # The owner
 
-    async def _own(self, session: Session, kept: Kept, until: float) -> None:
-        """Go on with the call until it rests."""
+    async def _own(self, session: Session, kept: Kept | None, until: float) -> None:
+        """Go on with the call until it rests; kept: None if it has to be read still."""
         line = PostLine(self._connections, session.connection, lambda: self._owns(session))
         runner = None
         try:
             if session.refused:
                 await session.let_go()
                 return
-            runner = await self._raise(session, kept, line)
+            runner = await self._raise(session, kept or await self._recall(session), line)
             if runner is not None:
                 await self._work(session, runner, line, until)
         except NotOwner:
@@ -274,10 +272,7 @@ class Relay:
     async def _raise(self, session: Session, kept: Kept, line: PostLine) -> Runner | None:
         """Make the call's runner: from its snapshot, or by its `setup`; None before that came."""
         if session.state:
-            binding = kept.binding or (await session.kept()).binding
-            if binding is None:
-                raise JournalError("a call's binding is missing")
-            return await self._resume(session, binding, kept, line)
+            return await self._resume(session, kept, line)
         while True:
             arrived = session.waiting
             decoded = [frames.decode(mail.text) for mail in arrived if mail.kind == "frame"]
@@ -318,12 +313,14 @@ class Relay:
                 _feed(runner, mail)
         return runner
 
-    async def _resume(self, session: Session, binding: Item, kept: Kept, line: PostLine) -> Runner:
+    async def _resume(self, session: Session, kept: Kept, line: PostLine) -> Runner:
         state = snapshot.decode(session.state)
         session.turns_kept = state.settled
-        turns = kept.turns
-        if len(turns) < state.settled:  # they were written after we read
-            turns = (await session.kept()).turns
+        if kept.binding is None or len(kept.turns) < state.settled:  # written after it was read
+            kept = await session.kept()
+        binding = kept.binding
+        if binding is None:
+            raise JournalError("a call's binding is missing")
         call = Call(
             str(binding["call"]),
             self._agent(binding["agent"], binding["definition"], binding["tools"]),
@@ -332,12 +329,19 @@ class Relay:
             started_at=float(binding["started_at"]),
             carried=msgspec.json.decode(binding["carried"], type=Carried | None),
         )
-        snapshot.restore(call, state, [snapshot.decode_turn(turn) for turn in turns])
+        snapshot.restore(call, state, kept.turns)
+        self._remember(session, Kept(binding, call.history.turns[: state.settled]))
         caller = msgspec.json.decode(session.caller, type=dict[str, Any])
         runner = self._service.runner(call, line, Caller(**caller, store=self._service.store))
         self._service.runners[call.id] = runner
         await runner.take_over()
         return runner
+
+    def _remember(self, session: Session, kept: Kept) -> None:
+        self._kept.pop(session.connection, None)
+        self._kept[session.connection] = kept
+        if len(self._kept) > _MOST_KEPT:
+            del self._kept[next(iter(self._kept))]
 
     def _agent(self, name: str, definition: str, tools: str) -> Agent:
         """Give the agent as it was when the call began, whatever was edited since."""
@@ -421,6 +425,9 @@ class Relay:
             texts = {kept + n: snapshot.encode_turn(turn) for n, turn in enumerate(turns)}
             await session.keep(texts, session.now_ms // 1000 + _SESSION_LIVES_S)
             session.turns_kept = settled
+            known = self._kept.get(session.connection)
+            if known is not None:
+                self._remember(session, Kept(known.binding, runner.call.history.turns[:settled]))
 
     async def _rest(self, session: Session, runner: Runner, left_s: float) -> bool:
         """Let the call go until something arrives or a deadline comes, if the store takes it."""

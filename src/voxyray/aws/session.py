@@ -18,7 +18,9 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from voxyray import snapshot
 from voxyray.errors import ConditionFailed, NotOwner
+from voxyray.history import Turn
 from voxyray.stores import AtMost, Equals, Exists, Item, Missing, Put, Store, Update, keys
 
 # Beyond it an owner counts as dead. It renews the lease with every write, ten times a second.
@@ -58,8 +60,8 @@ class Mail(msgspec.Struct, frozen=True, order=True):
 class Kept(msgspec.Struct, frozen=True):
     """What is stored once: to whom the call is bound (none before `setup`), and settled turns."""
 
-    binding: Item | None
-    turns: list[str]
+    binding: Item | None = None
+    turns: list[Turn] = []
 
 
 class Session:
@@ -158,10 +160,14 @@ class Session:
         return True
 
     async def kept(self) -> Kept:
-        """Read what is stored once; may run along with `deliver`."""
+        """Read what is stored once; may run along with `deliver`.
+
+        Raises:
+            JournalError: it is damaged.
+        """
         items = await self._store.query(self._pk, _KEPT)
         binding = next((item for item in items if item["sk"] == _BINDING), None)
-        turns = [str(item["turn"]) for item in items if item["sk"] != _BINDING]
+        turns = [snapshot.decode_turn(item["turn"]) for item in items if item["sk"] != _BINDING]
         return Kept(binding, turns)
 
     # For the owner

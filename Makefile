@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help run call test check lint types format bench lock clean
+.PHONY: help run call cloud deploy test check lint types stacks format bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,10 +26,16 @@ run: $(STAMP) ## Start the server with the default agent
 call: $(STAMP) ## Place one simulated call: an interruption, tools, a transfer
 	@$(BIN)/voxyray call --demo
 
+cloud: $(STAMP) ## Run the AWS stacks on this machine
+	@$(BIN)/voxyray cloud
+
+deploy: $(STAMP) ## Deploy to AWS, guided by deploy/aws/settings.toml
+	@$(BIN)/python deploy/aws/deploy.py $(ARGS)
+
 test: $(STAMP) ## Run every test (no network, no key)
 	@$(BIN)/python -m pytest -n auto
 
-check: lint types test ## What CI runs
+check: lint types stacks test ## What CI runs
 
 lint: $(STAMP) ## Lint and check the formatting
 	@$(BIN)/ruff check .
@@ -37,6 +43,9 @@ lint: $(STAMP) ## Lint and check the formatting
 
 types: $(STAMP) ## Check the types
 	@$(BIN)/mypy
+
+stacks: $(STAMP) ## Lint and build the AWS stacks (needs no account)
+	@deploy/aws/check
 
 format: $(STAMP) ## Format the code
 	@$(BIN)/ruff format .
@@ -47,6 +56,9 @@ bench: $(STAMP) ## Measure added latency and CPU per turn
 
 lock: $(STAMP) ## Pin the dependencies again, with hashes
 	@$(BIN)/uv pip compile pyproject.toml --group dev --all-extras --universal --generate-hashes --no-header -q -o requirements/dev.txt
+	@printf 'aws-sam-cli\ncfn-lint\n' | $(BIN)/uv pip compile - --universal --generate-hashes --no-header -q --python-version 3.11 -o requirements/sam.txt
+	@cd deploy/aws && ../../$(BIN)/uv pip compile requirements.in -c ../../requirements/dev.txt --universal --generate-hashes --no-header -q --python-version 3.13 -o requirements.txt
 
 clean: ## Remove the environment and all caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find deploy/aws -name .aws-sam -o -name .bundle | xargs rm -rf

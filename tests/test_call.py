@@ -853,7 +853,7 @@ class TestTheSocket:
         desk = Desk()
         desk.do(events.Closed(code))
         desk.do(events.Closed(code))
-        assert desk.noted(journal.CallEnded) == [journal.CallEnded(code, why)]
+        assert [(each.code, each.why) for each in desk.noted(journal.CallEnded)] == [(code, why)]
 
     def test_a_write_that_finishes_after_the_hang_up_is_recorded(self) -> None:
         desk = Desk()

@@ -21,6 +21,17 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
 TIMES = st.integers(0, 10**10).map(lambda us: us / 1000)
 NUMBERS = st.integers(0, 2**40)
 
+FRAMES = st.sampled_from(
+    [
+        frames.Text("hello ", last=False, preemptible=True),
+        frames.Play("https://example.com/a.mp3", loop=2),
+        frames.SendDigits("12w#"),
+        frames.Language("es-ES"),
+        frames.End('{"reasonCode":"x"}'),
+    ]
+)
+ARRIVALS = st.builds(journal.Arrival, st.sampled_from(["call", "usage"]), TIMES, NUMBERS, NUMBERS)
+
 
 def build(kind: Any) -> st.SearchStrategy[Any]:
     """Make values of an entry type from its annotations."""
@@ -42,6 +53,9 @@ def _field(hint: Any) -> st.SearchStrategy[Any]:
         dict[str, Any]: st.dictionaries(TEXT, TEXT | NUMBERS | st.none(), max_size=2),
         tuple[tuple[float, str], ...]: st.lists(st.tuples(TIMES, TEXT), max_size=3).map(tuple),
         tuple[ToolCall, ...]: st.lists(st.builds(ToolCall, TEXT, TEXT, TEXT)).map(tuple),
+        tuple[frames.OutboundFrame, ...]: st.lists(FRAMES, max_size=2).map(tuple),
+        tuple[journal.Arrival, ...]: st.lists(ARRIVALS, max_size=2).map(tuple),
+        float | None: st.none() | TIMES,
         Usage | None: st.none() | st.builds(Usage, NUMBERS, NUMBERS, NUMBERS),
     }
     return known[hint] if hint in known else st.from_type(hint)
@@ -95,6 +109,27 @@ class TestRoundTrip:
             "what": '{"type":"dtmf","digit":"5"}',
             "expires_at": 99,
         }
+
+    @pytest.mark.parametrize(
+        ("what", "read"),
+        [
+            (
+                '{"type":"call_started","at":1.5,"agent":"a","greeting":"Hi"}',
+                journal.CallStarted(1.5, "a", "Hi"),
+            ),
+            ('{"type":"last_sent"}', journal.LastSent()),
+            (
+                '{"type":"model_output","request":1,"deltas":[[1.5,"a"]],"finish":"stop"}',
+                journal.ModelOutput(1, ((1.5, "a"),), finish="stop"),
+            ),
+            (
+                '{"type":"tool_finished","run":1,"name":"n","status":"done","result":"r"}',
+                journal.ToolFinished(1, "n", "done", "r"),
+            ),
+        ],
+    )
+    def test_journals_of_before_replay_can_be_read(self, what: str, read: journal.What) -> None:
+        assert from_item({**GOOD, "what": what}).what == read
 
 
 class TestRefusals:

@@ -71,7 +71,8 @@ def test_everything_a_call_knows_is_saved_or_made_anew() -> None:
     """Whoever adds a field to `Call` decides here what becomes of it when the call moves."""
     call = Desk().call
     saved = {f"_{name}" for name in snapshot.Snapshot.__struct_fields__}
-    given = {"id", "agent", "policy", "greeting", "_speaks_first", "started_at", "_before_s"}
+    given = {"id", "agent", "policy", "greeting", "speaks_first", "started_at"}
+    given |= {"carried", "_before_s"}
     apart = {"history", "phase", "turn", "_runs", "_asked", "_ending"}
     of_the_moment = {"_now", "_out"}
     assert set(vars(call)) - saved - given - apart - of_the_moment == set()

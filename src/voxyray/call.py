@@ -17,7 +17,7 @@ import json
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from voxyray import events, frames, journal
+from voxyray import checksums, events, frames, journal
 from voxyray.agent import Agent
 from voxyray.arguments import harmless
 from voxyray.asked import Asked
@@ -96,11 +96,11 @@ class Call:
         self.agent = agent
         self.policy = agent.policy
         self.greeting = greeting
-        carried = carried or Carried(started_at=started_at)
+        self.carried = carried = carried or Carried(started_at=started_at)
         self.history = History(instructions, carried.dialogue)
         self.phase: Phase = "new"
         self.turn = Turn(carried.next_turn, "greeting", "", 0.0)
-        self._speaks_first = speaks_first
+        self.speaks_first = speaks_first
         self.started_at = started_at
         self._before_s = started_at - carried.started_at  # in sessions before this one
         self._zero = 0.0
@@ -122,6 +122,7 @@ class Call:
         self._silences = 0
         self._resumes = 0
         self._fillers = 0
+        self._sent_sum = 0
 
     # Events
 
@@ -132,7 +133,8 @@ class Call:
         """
         out: list[Command] = []
         self._out = out
-        self._now = max(now, self._now)
+        # What the journal keeps is exactly what was decided by: whole microseconds.
+        self._now = max(round(now * 1e6) / 1e6, self._now)
         if type(event) is events.ModelEvent:
             self._on_delta(event)
         elif self.phase == "new":
@@ -144,7 +146,7 @@ class Call:
                 handler(self, event)
         wake = self._deadlines.next_wake()
         if wake is not None:
-            out.append(events.Wake(wake))
+            out.append(events.Wake(_not_before(wake)))
         return out
 
     def _on_setup(self, frame: frames.Setup) -> None:
@@ -153,11 +155,14 @@ class Call:
             return
         self.phase = "open"
         self._zero = self._now - self._before_s
-        self._note(journal.CallStarted(self.started_at, self.agent.name, self.greeting))
+        started = journal.CallStarted(
+            self.started_at, self.agent.name, self.greeting, clock=self._now
+        )
+        self._note(started)
         self._note(frame)
         self._out.append(events.Warm())
         self._deadlines.arm("duration", self._now + self.policy.max_duration_s)
-        if not self._speaks_first:
+        if not self.speaks_first:
             return
         if not self.greeting:
             self._start_turn("greeting", GREET_NOTE, number=self.turn.number)
@@ -297,7 +302,7 @@ class Call:
         self._stop_turn("hangup")
         self.phase = "closed"
         self._deadlines.clear()
-        self._note(journal.CallEnded(event.code, why))
+        self._note(journal.CallEnded(event.code, why, self._sent_sum))
 
     @property
     def next_deadline(self) -> float | None:
@@ -379,14 +384,18 @@ class Call:
             self._out.append(events.Purge())
             self._open_cycle = bool(reply.said_chars) and by == "newer" and not was_cut
             if reply.said_chars and not was_cut:
-                self._note(journal.Heard(self.turn.number, reply.heard(), by))
+                self._note_heard(self.turn, by)
 
     def _purge(self, turn: Turn, fragment: str) -> None:
         turn.reply.purge(fragment)
         self._out.append(events.Purge())
         self._open_cycle = False
         if turn.reply.said_chars:
-            self._note(journal.Heard(turn.number, turn.reply.heard(), "interrupt"))
+            self._note_heard(turn, "interrupt")
+
+    def _note_heard(self, turn: Turn, by: Literal["interrupt", "newer", "hangup"]) -> None:
+        reply = turn.reply
+        self._note(journal.Heard(turn.number, reply.heard(), by, reply.said, self._sent_sum))
 
     # The model
 
@@ -399,7 +408,8 @@ class Call:
         messages = self.history.messages()
         self.history.tell()
         specs = tuple(each.spec for each in self.agent.tools)
-        self._note(journal.ModelRequested(self._requests, turn.round, len(messages)))
+        told = checksums.of_messages(messages)
+        self._note(journal.ModelRequested(self._requests, turn.round, len(messages), told))
         self._out.append(events.AskModel(self._requests, ModelRequest(messages, specs, tool)))
         self._deadlines.arm("answer", self._now + self.policy.give_up_after_s)
 
@@ -407,19 +417,22 @@ class Call:
         asked = self._asked
         if asked is None or event.request != asked.id:
             return  # of a request that was cancelled
-        delta = event.delta
+        delta, seq = event.delta, self._seq
         if asked.is_silent and not isinstance(delta, Finish | Usage):
             self._note(journal.FirstToken(asked.id))
         self._deadlines.arm("answer", self._now + self.policy.give_up_after_s)
         if isinstance(delta, TextDelta):
             asked.texts.append((self._at_ms(), delta.text))
+            asked.seqs.append(seq)
             words = asked.speech.feed(delta.text)
             if words:
                 self._say(words)
         elif isinstance(delta, ToolCall):
             asked.calls.append(delta)
+            asked.note("call", self._at_ms(), seq)
         elif isinstance(delta, Usage):
             asked.usage = delta
+            asked.note("usage", self._at_ms(), seq)
         else:
             self._on_finish(asked, delta)
 
@@ -511,7 +524,7 @@ class Call:
         self.turn.reply.complete = True
         self._deadlines.disarm("filler", "answer")
         self._send(frames.CLOSE_CYCLE)
-        self._note(journal.LastSent())
+        self._note(journal.LastSent(self.turn.reply.said, self._sent_sum))
         if self._ending is not None:
             slack = _FAREWELL_LATEST_S if self._floor.plays_reported else _FAREWELL_SLACK_S
             self._deadlines.arm("farewell", max(self._floor.quiet_at, self._now) + slack)
@@ -555,6 +568,7 @@ class Call:
 
     def _send(self, frame: frames.OutboundFrame) -> None:
         if self.phase == "open":
+            self._sent_sum = checksums.of_frame(frame, self._sent_sum)
             self._out.append(events.Send(frame))
 
     # Tools
@@ -611,7 +625,7 @@ class Call:
         if run is None:
             return
         was_ending = self._is_ending(run)
-        if not self._settle(run, "done", event.result):
+        if not self._settle(run, "done", event.result, event):
             return
         if was_ending:
             self._end_call(event.handoff)
@@ -644,16 +658,24 @@ class Call:
             # A write cannot be taken back: it runs on, and its outcome is told when it comes.
             self._tool_settled(run)
 
-    def _settle(self, run: ToolRun, status: RunStatus, result: str) -> bool:
+    def _settle(
+        self,
+        run: ToolRun,
+        status: RunStatus,
+        result: str,
+        returned: events.ToolReturned | None = None,
+    ) -> bool:
         """Settle a run and those that share it; false if it was settled before."""
         settled = self._runs.settle(run, status, result)
         self._deadlines.disarm(f"tool:{run.id}")
         for each in settled:
-            self._note_finished(each)
+            self._note_finished(each, returned if each is run else None)
         return bool(settled)
 
-    def _note_finished(self, run: ToolRun) -> None:
-        self._note(journal.ToolFinished(run.id, run.name, run.status, run.result))
+    def _note_finished(self, run: ToolRun, returned: events.ToolReturned | None = None) -> None:
+        actions, handoff = (returned.actions, returned.handoff) if returned else ((), None)
+        finished = journal.ToolFinished(run.id, run.name, run.status, run.result, actions, handoff)
+        self._note(finished)
 
     def _tool_settled(self, run: ToolRun) -> None:
         if self.phase != "open":
@@ -766,7 +788,7 @@ class Call:
     # Journal
 
     def _at_ms(self) -> float:
-        return round((self._now - self._zero) * 1000, 3)
+        return round((self._now - self._zero) * 1e6) / 1000
 
     def _note(self, what: journal.What) -> None:
         entry = journal.Entry(self.turn.number, self._seq, self._at_ms(), what)
@@ -798,6 +820,12 @@ class Call:
         "duration": _on_time_up,
         "end": _on_end_overdue,
     }
+
+
+def _not_before(at: float) -> float:
+    """Give the first whole microsecond at which a deadline has passed."""
+    whole = round(at * 1e6) / 1e6
+    return whole if whole >= at else round(at * 1e6 + 1) / 1e6
 
 
 def _reason(code: str) -> str:

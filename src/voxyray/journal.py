@@ -25,11 +25,15 @@ class _What(msgspec.Struct, frozen=True, tag_field="type"):
 
 
 class CallStarted(_What, frozen=True, tag="call_started"):
-    """The session opened; at is the wall clock in epoch seconds."""
+    """The session opened; at is the wall clock in epoch seconds.
+
+    clock: what the call's own clock showed, in seconds; None in journals that did not keep it.
+    """
 
     at: float
     agent: str
     greeting: str
+    clock: float | None = None
 
 
 class TurnStarted(_What, frozen=True, tag="turn_started"):
@@ -40,11 +44,15 @@ class TurnStarted(_What, frozen=True, tag="turn_started"):
 
 
 class ModelRequested(_What, frozen=True, tag="model_requested"):
-    """The model was asked, in a round of this turn."""
+    """The model was asked, in a round of this turn.
+
+    told: a checksum of the messages, instructions left out.
+    """
 
     request: int
     round: int
     messages: int
+    told: int | None = None
 
 
 class FirstToken(_What, frozen=True, tag="first_token"):
@@ -60,7 +68,13 @@ class FirstSent(_What, frozen=True, tag="first_sent"):
 
 
 class LastSent(_What, frozen=True, tag="last_sent"):
-    """The reply was closed with `last: true`."""
+    """The reply was closed with `last: true`.
+
+    said: all of it, as sent. sent: a checksum of every frame of the session so far.
+    """
+
+    said: str = ""
+    sent: int | None = None
 
 
 class Said(_What, frozen=True, tag="said"):
@@ -70,10 +84,21 @@ class Said(_What, frozen=True, tag="said"):
     kind: Literal["fixed", "filler"]
 
 
+class Arrival(msgspec.Struct, frozen=True, array_like=True):
+    """When a tool call or usage came: after so many deltas, before the entry seq."""
+
+    kind: Literal["call", "usage"]
+    at_ms: float
+    deltas: int
+    seq: int
+
+
 class ModelOutput(_What, frozen=True, tag="model_output"):
     """All that a request gave until it ended; deltas are (at_ms, text) pairs.
 
-    finish is None if the request was cancelled or failed.
+    finish is None if the request was cancelled or failed. steps: where in the journal they came,
+    as (delta, seq) pairs: from that delta on, that entry was the next. others: when and where
+    tool calls and usage came. Empty if they were not kept; replay needs them.
     """
 
     request: int
@@ -82,6 +107,8 @@ class ModelOutput(_What, frozen=True, tag="model_output"):
     usage: Usage | None = None
     finish: FinishReason | None = None
     model: str = ""
+    steps: tuple[tuple[int, int], ...] = ()
+    others: tuple[Arrival, ...] = ()
 
 
 class ModelFailure(_What, frozen=True, tag="model_failure"):
@@ -103,20 +130,30 @@ class ToolStarted(_What, frozen=True, tag="tool_started"):
 
 
 class ToolFinished(_What, frozen=True, tag="tool_finished"):
-    """A tool run was settled; status as in `ToolRun`."""
+    """A tool run was settled; status as in `ToolRun`.
+
+    actions and handoff: what else the tool returned.
+    """
 
     run: int
     name: str
     status: str
     result: str
+    actions: tuple[frames.OutboundFrame, ...] = ()
+    handoff: str | None = None
 
 
 class Heard(_What, frozen=True, tag="heard"):
-    """What was heard of a reply when it was cut; by tells who cut it."""
+    """What was heard of a reply when it was cut; by tells who cut it.
+
+    said and sent as in `LastSent`.
+    """
 
     of_turn: int
     text: str
     by: Literal["interrupt", "newer", "hangup"]
+    said: str = ""
+    sent: int | None = None
 
 
 class DeadlinePassed(_What, frozen=True, tag="deadline"):
@@ -126,10 +163,11 @@ class DeadlinePassed(_What, frozen=True, tag="deadline"):
 
 
 class CallEnded(_What, frozen=True, tag="call_ended"):
-    """The socket closed; why is `agent`, `caller` or `dropped`."""
+    """The socket closed; why is `agent`, `caller` or `dropped`; sent as in `LastSent`."""
 
     code: int
     why: str
+    sent: int | None = None
 
 
 What: TypeAlias = (

@@ -12,6 +12,7 @@ from typing import Any
 from voxyray.agent import Agent
 from voxyray.call import Call
 from voxyray.caller import Caller
+from voxyray.callfile import setup_item
 from voxyray.errors import SettingsError, StoreError, VoxyrayError
 from voxyray.messengers.delivery import Delivery, Dispatcher
 from voxyray.messengers.opening import open_messengers
@@ -109,6 +110,7 @@ class Service:
         self.runners[call.id] = runner
         if admission.carried is None:
             self._list(call, started_at, admission.caller.number)
+        self._keep(call)
         runner.receive(setup)
         return runner
 
@@ -145,6 +147,7 @@ class Service:
 
     def _text_runner(self, call: Call, line: Line, caller: Caller) -> Runner:
         self._list(call, time.time(), caller.number)
+        self._keep(call)
         return self.runner(call, line, caller)
 
     async def end(self, runner: Runner) -> None:
@@ -165,6 +168,13 @@ class Service:
             "expires_at": self.reception.expires_at(),
         }
         self.recorder.put(item)
+
+    def _keep(self, call: Call) -> None:
+        """Keep what the call was made with, so that it can be replayed."""
+        try:
+            self.recorder.put(setup_item(call, self.reception.expires_at()))
+        except StoreError as error:
+            _log.warning("call %s cannot be replayed later: %s", call.id, error)
 
     async def close(self) -> None:
         """Write what is waiting and close models and store."""

@@ -61,6 +61,7 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     silences: int = 0
     resumes: int = 0
     fillers: int = 0
+    sent_sum: int = 0
 
 
 # Fields that a call has under the same name with an underscore.
@@ -79,6 +80,7 @@ _SAME: Final = (
     "silences",
     "resumes",
     "fillers",
+    "sent_sum",
 )
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(Snapshot)

@@ -216,7 +216,7 @@ def test_a_call_with_everything_is_identical() -> None:
         (Floor, "hears_caller", lambda _: True, 3, "a turn caused by resume", "nothing"),
         (Call, "_send", no_audio, 2, "after the recorded frames", "other frames"),
         (history, "CUT_MARK", "...", 3, "with the recorded history", "another history"),
-        (Call, "_end_call", lambda call, _: end_call(call, None), 5, "by agent", "sent"),
+        (Call, "_end_call", lambda call, _: end_call(call, None), 5, "by agent", "other frames"),
         (checksums, "of_messages", lambda _: 0, 1, "request 1 to the model", "history"),
     ],
     ids=["words", "filler", "patience", "noise", "audio", "mark", "handoff", "messages"],

@@ -102,5 +102,10 @@ class TestSecrets:
         await service.close()
 
 
+def test_a_service_without_a_token_does_not_start() -> None:
+    with pytest.raises(SettingsError, match="twilio-auth-token"):
+        open_service({"VOXYRAY_STORE": "memory:"})
+
+
 def test_without_a_name_there_are_no_secrets() -> None:
     assert read_secrets({}) == {}

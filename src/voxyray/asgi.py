@@ -6,6 +6,7 @@ app.mount("/phone", agent.app(public_url="https://voice.example.com/phone"))
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
@@ -17,7 +18,7 @@ from voxyray import frames
 from voxyray.agent import Agent
 from voxyray.errors import RequestRefused, VoxyrayError
 from voxyray.events import Closed
-from voxyray.reception import MAX_BODY_BYTES, SETUP_WITHIN_S, Request
+from voxyray.reception import MAX_BODY_BYTES, SETUP_WITHIN_S, Request, Response
 from voxyray.runner import Runner
 from voxyray.service import Service
 from voxyray.settings import load_settings, with_development_token
@@ -100,21 +101,17 @@ class Application:
             body += event.get("body", b"")
             if not event.get("more_body") or len(body) > MAX_BODY_BYTES:
                 break  # the reception refuses a body that is too large
-        answer = await self.service.reception.answer(
+        answer = await self.service.answer(
             Request(
                 scope["method"],
                 self._path(scope),
                 scope["query_string"].decode("latin-1"),
                 _headers(scope),
                 body,
+                (scope.get("client") or ("",))[0],
             )
         )
-        headers = [
-            (b"content-type", answer.content_type.encode()),
-            (b"content-length", str(len(answer.body)).encode()),
-        ]
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.body})
+        await _answer(answer, receive, send)
 
     async def _relay(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
@@ -160,6 +157,31 @@ class Application:
         root: str = scope.get("root_path", "")
         prefix = root or urlsplit(self.service.settings.base_url).path
         return path[len(prefix) :] if path.startswith(f"{prefix}/") else path
+
+
+async def _answer(answer: Response, receive: Receive, send: Send) -> None:
+    headers = {"content-type": answer.content_type, **answer.headers}
+    if answer.stream is None:
+        headers["content-length"] = str(len(answer.body))
+    raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": answer.status, "headers": raw})
+    if answer.stream is not None:
+        gone = asyncio.ensure_future(_gone(receive))
+        try:
+            async with contextlib.aclosing(answer.stream) as pieces:
+                async for piece in pieces:
+                    if gone.done():
+                        break
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+        finally:
+            gone.cancel()
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+async def _gone(receive: Receive) -> None:
+    """Wait until whoever asked has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _headers(scope: Scope) -> dict[str, str]:

@@ -7,15 +7,17 @@ edit, a running call keeps what it started with, and an edit that cannot work is
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import logging
+import time
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
 from voxyray.agent import Agent
-from voxyray.errors import AgentError, StoreError
+from voxyray.errors import AgentError, ConditionFailed, StoreError
 from voxyray.loading import Definition
 from voxyray.stores import (
     Conditions,
@@ -27,6 +29,7 @@ from voxyray.stores import (
     Put,
     Store,
     Update,
+    Write,
     keys,
 )
 from voxyray.tool_definitions import MakeTool, ToolDefinition
@@ -46,6 +49,14 @@ class Stored(msgspec.Struct, frozen=True):
     instructions: str
     version: int = 0
     tools: Tools | None = None
+
+
+class Edit(NamedTuple):
+    """An earlier version of a definition, kept; at_ms: when it was written, epoch milliseconds."""
+
+    version: int
+    at_ms: int
+    stored: Stored
 
 
 class Deployed(NamedTuple):
@@ -126,18 +137,20 @@ async def push(store: Store, agent: Agent) -> int:
     return await save(store, agent, definition_of(agent))
 
 
-async def save(store: Store, agent: Agent, edit: Stored) -> int:
+async def save(store: Store, agent: Agent, edit: Stored, *, expected: int | None = None) -> int:
     """Write an edit, and give its version; an edit that cannot work is refused.
 
-    Stored tools stay as they are.
+    Stored tools stay as they are. expected: the version that the edit was made from.
 
     Raises:
         AgentError: it cannot work.
-        ConditionFailed: somebody else edited it at the same moment.
+        ConditionFailed: somebody else edited it at the same moment, or since then.
         StoreError: it could not be written.
     """
     apply(agent, edit)
     before = await store.get(keys.agent(agent.name), keys.DEFINITION)
+    if expected is not None and _version(before) != expected:
+        raise ConditionFailed(f"{agent.name} is at version {_version(before)}, not {expected}")
     return await _write(store, agent.name, _edited(edit), before)
 
 
@@ -205,6 +218,21 @@ async def stored(store: Store, name: str) -> Stored | None:
     return None if item is None else _read(name, item)
 
 
+async def history(store: Store, name: str, limit: int, *, upto: int | None = None) -> list[Edit]:
+    """Read the latest versions that were kept, newest first; damaged ones are left out.
+
+    Raises:
+        StoreError: it could not be read.
+    """
+    after = keys.edit(upto + 1) if upto is not None else ""
+    items = await store.query(keys.agent(name), keys.EDIT, after=after, limit=limit, reverse=True)
+    edits = []
+    for item in items:
+        with contextlib.suppress(AgentError):
+            edits.append(Edit(_version(item), int(item.get("at_ms", 0)), _read(name, item)))
+    return edits
+
+
 class Definitions:
     """Agents as they are now: with the stored edit applied, if there is a good one.
 
@@ -255,10 +283,15 @@ async def _write(
     if before is not None:
         when = (Exists(), Equals("version", before.get("version")))
     values = {**values, "version": version}
-    await store.write(
+    writes: list[Write] = [
         Update(keys.agent(name), keys.DEFINITION, set=values, remove=gone, when=when),
         Put({"pk": keys.AGENTS, "sk": name, "version": version}),
-    )
+    ]
+    if "definition" in values:
+        kept = {field: values[field] for field in ("definition", "instructions", "version")}
+        place = {"pk": keys.agent(name), "sk": keys.edit(version)}
+        writes.append(Put({**place, **kept, "at_ms": int(time.time() * 1000)}))
+    await store.write(*writes)
     return version
 
 

@@ -16,7 +16,7 @@ import logging
 import secrets
 import time
 import zoneinfo
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Protocol
 from urllib.parse import parse_qsl
@@ -60,21 +60,27 @@ _CAME_BACK: Final = "[The caller was to talk to a person, but nobody answered. T
 
 
 class Request(msgspec.Struct, frozen=True):
-    """An HTTP request: headers by lower-case name, path without the public URL's own."""
+    """An HTTP request: headers by lower-case name, path without the public URL's own.
+
+    peer: the address of whoever is connected; empty if the host does not know it.
+    """
 
     method: str
     path: str
     query: str = ""
     headers: Mapping[str, str] = {}
     body: bytes = b""
+    peer: str = ""
 
 
 class Response(msgspec.Struct, frozen=True):
-    """An HTTP answer."""
+    """An HTTP answer; with a stream, its pieces are sent as they come instead of a body."""
 
     status: int
     body: bytes = b""
     content_type: str = "text/plain; charset=utf-8"
+    headers: Mapping[str, str] = {}
+    stream: AsyncGenerator[bytes, None] | None = None
 
 
 class Admission(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ import msgspec
 
 from voxyray import journal
 from voxyray.errors import StoreError
+from voxyray.feed import Feed
 from voxyray.journal import Entry
 from voxyray.stores import Item, Store
 from voxyray.stores.values import check_item
@@ -27,11 +28,13 @@ _LOST_PER_LINE: Final = 1000
 class Recorder:
     """Collects items and stores them in batches; talk never waits for it.
 
+    feed: is given every entry, for whoever watches.
     lost: how many items could not be kept because the store stayed away.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, feed: Feed | None = None) -> None:
         self._store = store
+        self._feed = feed or Feed()
         self._waiting: list[Item] = []
         self._task: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
@@ -39,6 +42,7 @@ class Recorder:
 
     def record(self, call_id: str, entry: Entry, expires_at: int) -> None:
         """Take a journal entry to be written soon; never raises."""
+        self._feed.give(call_id, entry)
         try:
             self.put(journal.to_item(call_id, entry, expires_at))
         except (StoreError, ValueError, TypeError, msgspec.MsgspecError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from typing import Final
@@ -57,10 +58,11 @@ def application(service: Service) -> web.Application:
 async def _close_lines(app: web.Application) -> None:
     """End what is still talking: aiohttp would wait a minute for the callers to hang up."""
     lines = app[_LINES]
+    app[_SERVICE].close_pages()
     await asyncio.gather(*[line.close(WSCloseCode.GOING_AWAY) for line in lines])
 
 
-async def _http(request: web.Request) -> web.Response:
+async def _http(request: web.Request) -> web.StreamResponse:
     try:
         body = await request.read()
     except web.HTTPRequestEntityTooLarge:
@@ -68,17 +70,26 @@ async def _http(request: web.Request) -> web.Response:
     except web.RequestPayloadError:
         return web.Response(status=400, text="the body cannot be read\n")
     service = request.app[_SERVICE]
-    answer = await service.reception.answer(
+    answer = await service.answer(
         Request(
             request.method,
             f"/{request.match_info['path']}",
             request.rel_url.raw_query_string,
             {name.lower(): value for name, value in request.headers.items()},
             body,
+            request.remote or "",
         )
     )
-    headers = {"Content-Type": answer.content_type}
-    return web.Response(status=answer.status, body=answer.body, headers=headers)
+    headers = {"Content-Type": answer.content_type, **answer.headers}
+    if answer.stream is None:
+        return web.Response(status=answer.status, body=answer.body, headers=headers)
+    streamed = web.StreamResponse(status=answer.status, headers=headers)
+    async with contextlib.aclosing(answer.stream) as pieces:
+        with contextlib.suppress(ConnectionError):
+            await streamed.prepare(request)
+            async for piece in pieces:
+                await streamed.write(piece)
+    return streamed
 
 
 async def _relay(request: web.Request) -> web.StreamResponse:

@@ -7,19 +7,20 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from voxyray.agent import Agent
 from voxyray.call import Call
 from voxyray.caller import Caller
 from voxyray.callfile import setup_item
 from voxyray.errors import SettingsError, StoreError, VoxyrayError
+from voxyray.feed import Feed
 from voxyray.messengers.delivery import Delivery, Dispatcher
 from voxyray.messengers.opening import open_messengers
 from voxyray.models import Model
 from voxyray.models.offline import OfflineModel, load_script
 from voxyray.models.opening import open_model
-from voxyray.reception import Admission, Reception
+from voxyray.reception import Admission, Reception, Request, Response
 from voxyray.recorder import Recorder
 from voxyray.runner import Line, Runner
 from voxyray.settings import OFFLINE, Settings
@@ -27,6 +28,9 @@ from voxyray.stores import Store, keys
 from voxyray.stores.opening import open_store
 from voxyray.texting import Texting
 from voxyray.tool_definitions import MakeTool
+
+if TYPE_CHECKING:
+    from voxyray.dashboard import Dashboard
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +72,8 @@ class Service:
         self._clock = clock
         self._models_named = {agent.name: agent.model for agent in agents}
         self.store = open_store(settings.store) if store is None else store
-        self.recorder = Recorder(self.store)
+        self.feed = Feed()
+        self.recorder = Recorder(self.store, self.feed)
         self.delivery = Delivery(
             self.store,
             open_messengers(settings) if dispatcher is None else {},
@@ -82,6 +87,27 @@ class Service:
         self.reception.take_texts(self.texting, self.delivery)
         self.runners: dict[str, Runner] = {}
         self._recovery: asyncio.Task[Any] | None = None
+        self._dashboard: Dashboard | None = None
+
+    @property
+    def dashboard(self) -> Dashboard:
+        """The web pages, made when somebody first asks for one."""
+        if self._dashboard is None:
+            from voxyray.dashboard import Dashboard  # functions have no pages to wait for
+
+            self._dashboard = Dashboard(self)
+        return self._dashboard
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a request: a page of the dashboard, or what the carrier asks."""
+        if request.path.startswith("/dashboard"):
+            return await self.dashboard.answer(request)
+        return await self.reception.answer(request)
+
+    def close_pages(self) -> None:
+        """End what streams to watchers, which would keep a host from closing."""
+        if self._dashboard is not None:
+            self._dashboard.close()
 
     def wake(self) -> None:
         """Take up what an earlier process left; a host calls it when its loop runs."""

@@ -22,6 +22,7 @@ OFFLINE: Final = "offline"
 _LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _MOST_DAYS: Final = 36_500  # what expires beyond the year 9999 no store takes
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+_LEAST_TOKEN_CHARS: Final = 16
 _YES: Final = {
     "1": True,
     "true": True,
@@ -39,6 +40,7 @@ VARIABLES: Final = {
     "model": "VOXYRAY_MODEL",
     "store": "VOXYRAY_STORE",
     "accept_unsigned": "VOXYRAY_ACCEPT_UNSIGNED",
+    "dashboard_token": "VOXYRAY_DASHBOARD_TOKEN",
     "handoff_to": "VOXYRAY_HANDOFF_TO",
     "retention_days": "VOXYRAY_RETENTION_DAYS",
     "log_level": "VOXYRAY_LOG_LEVEL",
@@ -56,6 +58,7 @@ VARIABLES: Final = {
     "smtp_password": "SMTP_PASSWORD",
 }
 _SECRETS: Final = {
+    "dashboard_token",
     "twilio_auth_token",
     "twilio_secondary_auth_token",
     "openai_api_key",
@@ -71,7 +74,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     against it and nothing else. socket_url: where the carrier opens the WebSocket, if that is not
     `/relay` below the public URL (API Gateway has an address for each). model:
     see `open_model`; empty means OpenAI's if there is a key, else `offline`. store: see
-    `open_store`. accept_unsigned: development only, switches signature checks off. handoff_to:
+    `open_store`. accept_unsigned: development only, switches signature checks off.
+    dashboard_token: what opens the dashboard; without it only this machine sees it. handoff_to:
     where people are: a number, SIP or client identity, `queue:NAME`, `taskrouter:WW...` or
     `studio:FW...`.
     retention_days: how long calls are kept. sms, email, and what they need: see `open_messengers`.
@@ -85,6 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     model: str = ""
     store: str = "sqlite:var/voxyray.sqlite"
     accept_unsigned: bool = False
+    dashboard_token: str = ""
     handoff_to: str = ""
     retention_days: int = 30
     log_level: str = "INFO"
@@ -136,6 +141,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if self.log_level not in _LOG_LEVELS:
             raise SettingsError(
                 f"VOXYRAY_LOG_LEVEL is {self.log_level[:60]!r}; write {', '.join(_LOG_LEVELS)}"
+            )
+        if self.dashboard_token and len(self.dashboard_token) < _LEAST_TOKEN_CHARS:
+            raise SettingsError(
+                f"VOXYRAY_DASHBOARD_TOKEN has {len(self.dashboard_token)} characters, which can be "
+                f"guessed; take {_LEAST_TOKEN_CHARS} or more, such as `openssl rand -hex 16` prints"
             )
         if self.handoff_to:
             parse_target(self.handoff_to)  # now, not when the first caller wants a person

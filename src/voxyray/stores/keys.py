@@ -24,6 +24,7 @@ _WITHHELD: Final = frozenset({"+266696687", "+7378742833", "+2562533", "+8656696
 PROFILE: Final = "PROFILE"
 HEAD: Final = "HEAD"
 DEFINITION: Final = "DEFINITION"
+EDIT: Final = "EDIT#"  # every version of a definition, as it was written
 AGENTS: Final = "AGENTS"  # the partition that lists stored agents, by name
 
 
@@ -79,6 +80,11 @@ def agent(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise StoreError(f"not an agent's name: {name[:60]!r}")
     return f"AGENT#{name}"
+
+
+def edit(version: int) -> str:
+    """Give the sort key of a definition's version; byte order is their order."""
+    return f"{EDIT}{version:08d}"
 
 
 def journal(turn: int, seq: int) -> str:

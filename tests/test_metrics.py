@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -193,3 +194,12 @@ def test_lambda_prints_them(capsys: pytest.CaptureFixture[str]) -> None:
     metrics.add(INTERRUPTIONS)
     metrics.print_emf()
     assert json.loads(capsys.readouterr().out)["voxyray_interruptions_total"] == 1
+
+
+# The page
+
+
+def test_the_page_lists_every_metric() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "waterfall.md").read_text()
+    assert re.findall(r"^\| `(voxyray_\w+)` \|", page, re.MULTILINE) == [m.name for m in CATALOGUE]
+    assert all(f"| {metric.help}" in page for metric in CATALOGUE)

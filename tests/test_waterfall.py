@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import random
 import re
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.desk import Desk, make_agent
+from tests.support.waterfalls import check_sums
 from tests.test_call_invariants import CallMachine
 from voxyray import events, frames, journal
 from voxyray.models import Finish, TextDelta, Usage
 from voxyray.policy import Policy
-from voxyray.waterfall import CallView, Part, TurnView, call_view, turns
+from voxyray.transcript import CutBy
+from voxyray.waterfall import (
+    LABELS,
+    CallView,
+    Cut,
+    MarkName,
+    Part,
+    PartKind,
+    TurnView,
+    call_view,
+    turns,
+)
 
 
 @pytest.fixture
@@ -33,27 +46,6 @@ def shape(turn: TurnView) -> list[tuple[str, str, float | None]]:
 
 def letters(text: str) -> str:
     return "".join(re.findall(r"\w+", text))
-
-
-def check_sums(view: TurnView) -> None:
-    """The parts follow one another without holes and sum to the gap."""
-    spoken = [part for part in view.parts if part.kind != "carrier"]
-    at_ms = 0.0
-    for part in spoken:
-        assert part.at_ms == at_ms
-        if part.ms is None:
-            assert part is spoken[-1], "only the last part may be open"
-            assert view.gap_ms is None
-            break
-        assert part.ms >= 0
-        at_ms = round(at_ms + part.ms, 3)
-    if view.gap_ms is not None:
-        assert at_ms == view.gap_ms
-    if view.audible_ms is not None:
-        carrier = view.parts[-1]
-        assert carrier.kind == "carrier"
-        assert carrier.ms is not None
-        assert round((view.gap_ms or 0.0) + carrier.ms, 3) == view.audible_ms
 
 
 # Turns by hand
@@ -120,6 +112,18 @@ def test_tools_are_parts_of_their_own(desk: Desk) -> None:
         ("book", '{"slot":"b"}', "done", "booked", 250.0),
     ]
     check_sums(view)
+
+
+def test_an_answer_at_once_that_asks_for_tools(desk: Desk) -> None:
+    """A first token in the microsecond of the request leaves no part of its own."""
+    desk.say("Book it")
+    desk.call_tool("look_up", word="a")
+    desk.pass_time(0.4)
+    desk.finish("tool_calls")
+    assert shape(last(desk))[:2] == [
+        ("voxyray", "voxyray, before the model", 0.0),
+        ("model", "model, asks for tools", 400.0),
+    ]
 
 
 def test_a_tool_refused_for_its_arguments_is_shown_with_them(desk: Desk) -> None:
@@ -222,7 +226,7 @@ def test_an_interrupt_tells_heard_from_said(desk: Desk) -> None:
     assert view.cut is not None
     assert (view.cut.by, view.cut.at_ms) == ("interrupt", 1000.0)
     assert view.cut.late_ms is None
-    assert view.cut.silent_ms == 40.0
+    assert view.cut.silent_ms == view.silence_ms == 40.0
 
 
 def test_an_interrupt_after_the_last_word_cut_nothing(desk: Desk) -> None:
@@ -437,3 +441,47 @@ def _busy_call() -> Desk:
 
 
 _BUSY = _busy_call()
+
+
+# The glossary
+
+GLOSSARY = Path(__file__).parent.parent / "docs" / "waterfall.md"
+
+
+def terms(heading: str) -> list[str]:
+    """The terms of one of the glossary's tables."""
+    section = GLOSSARY.read_text().partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    return re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
+
+
+def times(*kinds: type[Any]) -> set[str]:
+    """The times that a view tells, properties included."""
+    names = {name for kind in kinds for name in dir(kind) if name.endswith("_ms")}
+    return {name.removesuffix("_ms") for name in names}
+
+
+@pytest.mark.parametrize(
+    ("heading", "named"),
+    [
+        ("Times", times(TurnView, Cut) - {"at"}),
+        ("Kinds of parts", set(get_args(PartKind))),
+        ("Parts", set(LABELS)),
+        ("Marks", set(get_args(MarkName))),
+        ("How a reply is cut", set(get_args(CutBy))),
+    ],
+)
+def test_the_glossary_defines_every_term_of_the_code_once(heading: str, named: set[str]) -> None:
+    found = terms(heading)
+    assert len(found) == len(set(found))
+    assert set(found) == named
+
+
+def test_a_waterfall_uses_no_other_labels() -> None:
+    known = set(LABELS)
+    for entries in (_BUSY.entries, *(_BUSY.entries[:n] for n in range(len(_BUSY.entries)))):
+        for view in turns(entries):
+            for part in view.parts:
+                label = re.sub(r"^model, round \d+, ", "model, ", part.label)
+                label = re.sub(r"^tools (.*)", "tools NAME, NAME", label)
+                label = re.sub(r"^tool (.*)", "tool NAME", label)
+                assert label in known

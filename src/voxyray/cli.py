@@ -18,6 +18,8 @@ _COMMANDS: Final = {
     "call": "voxyray.commands.call",
     "calls": "voxyray.commands.calls",
     "show": "voxyray.commands.show",
+    "why-slow": "voxyray.commands.why_slow",
+    "stats": "voxyray.commands.stats",
     "outbox": "voxyray.commands.outbox",
     "agents": "voxyray.commands.agents",
     "cloud": "voxyray.commands.cloud",
@@ -60,6 +62,7 @@ Examples:
   voxyray serve           answer calls with the agents in agents/
   voxyray call            place a simulated call and talk by typing
   voxyray show --last     see where every millisecond of the last call went
+  voxyray why-slow        see why the slowest turns were slow, and what to do
   voxyray outbox          see the messages that agents have sent
   voxyray agents check    see whether all agents can take calls
 

@@ -60,16 +60,21 @@ class ModelError(VoxyrayError):
     """A language model gave no usable answer.
 
     retryable: another attempt, or another model, may do better (false for a bad key
-    or a request that the provider refuses).
+    or a request that the provider refuses). loggable: the message without the provider's own
+    words, which may quote what a caller said; the kind of error if it is not given.
     """
 
-    def __init__(self, message: str, *, retryable: bool = True) -> None:
+    def __init__(self, message: str, *, retryable: bool = True, loggable: str = "") -> None:
         super().__init__(message)
         self.retryable = retryable
+        self.loggable = loggable or type(self).__name__
 
 
 class ModelTimeout(ModelError):
     """A language model missed one of its deadlines (connect, first token, stall)."""
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message, retryable=retryable, loggable=message)
 
 
 class ToolError(VoxyrayError):

@@ -16,7 +16,6 @@ from typing import Final, Protocol, TextIO
 
 from voxyray.tracebacks import traced
 
-FORMATS: Final = ("text", "json")
 _TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 

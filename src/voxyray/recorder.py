@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 from typing import Final
 
@@ -13,8 +14,11 @@ from voxyray import journal
 from voxyray.errors import StoreError
 from voxyray.feed import Feed
 from voxyray.journal import Entry
+from voxyray.meter import Meter
+from voxyray.metrics import LOST
 from voxyray.stores import Item, Store
 from voxyray.stores.values import check_item
+from voxyray.tracebacks import traced
 
 _log = logging.getLogger(__name__)
 
@@ -28,13 +32,15 @@ _LOST_PER_LINE: Final = 1000
 class Recorder:
     """Collects items and stores them in batches; talk never waits for it.
 
-    feed: is given every entry, for whoever watches.
+    feed: is given every entry, for whoever watches. meter: counts them, batch by batch too.
     lost: how many items could not be kept because the store stayed away.
     """
 
-    def __init__(self, store: Store, feed: Feed | None = None) -> None:
+    def __init__(self, store: Store, feed: Feed | None = None, meter: Meter | None = None) -> None:
         self._store = store
         self._feed = feed or Feed()
+        self._meter = meter
+        self._uncounted: list[tuple[str, Entry]] = []
         self._waiting: list[Item] = []
         self._task: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
@@ -42,6 +48,8 @@ class Recorder:
 
     def record(self, call_id: str, entry: Entry, expires_at: int) -> None:
         """Take a journal entry to be written soon; never raises."""
+        if self._meter is not None:
+            self._uncounted.append((call_id, entry))
         self._feed.give(call_id, entry)
         try:
             self.put(journal.to_item(call_id, entry, expires_at))
@@ -55,7 +63,10 @@ class Recorder:
             return
         self._waiting.append(item)
         if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._write_behind())
+            # It writes for all calls: what it logs is not of the one that has woken it.
+            self._task = asyncio.get_running_loop().create_task(
+                self._write_behind(), context=contextvars.Context()
+            )
 
     async def _write_behind(self) -> None:
         while self._waiting:
@@ -69,6 +80,7 @@ class Recorder:
 
     async def flush(self) -> bool:
         """Write what is waiting now; false if the store failed, then it waits on."""
+        self.count()
         batch, self._waiting = self._waiting, []
         if not batch:
             return True
@@ -82,6 +94,17 @@ class Recorder:
             _log.warning("journal not written, will be tried again: %s", error)
             return False
         return True
+
+    def count(self) -> None:
+        """Count what was recorded since the last time."""
+        entries, self._uncounted = self._uncounted, []
+        if self._meter is None:
+            return
+        for call_id, entry in entries:
+            try:
+                self._meter.take(call_id, entry)
+            except Exception as error:  # noqa: BLE001 - no count is worth a journal
+                _log.error("an entry could not be counted: %s", traced(error))
 
     def _storable(self, batch: list[Item]) -> list[Item]:
         """Leave out what no store will ever take: it would hold up all calls' entries for ever."""
@@ -97,6 +120,8 @@ class Recorder:
 
     def _lose(self, why: str) -> None:
         self.lost += 1
+        if self._meter is not None:
+            self._meter.metrics.add(LOST)
         if self.lost == 1 or self.lost % _LOST_PER_LINE == 0:
             _log.error("journal entries are being lost, %d so far: %s", self.lost, why)
 

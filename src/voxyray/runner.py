@@ -249,7 +249,7 @@ class Runner:
                     await self._line.drain()
         except ModelError as error:
             retryable = error.retryable and not isinstance(error, ModelTimeout)
-            _log.warning("call %s request %d: %s", self.call.id, request, error)
+            _log.warning("call %s request %d: %s", self.call.id, request, error.loggable)
             self.receive(events.ModelFailed(request, str(error), retryable))
         except Exception as error:  # noqa: BLE001 - whatever a model raises
             _log.error("call %s request %d failed: %s", self.call.id, request, traced(error))

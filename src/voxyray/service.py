@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from voxyray import logs
 from voxyray.agent import Agent
 from voxyray.call import Call
 from voxyray.caller import Caller
@@ -17,12 +18,16 @@ from voxyray.errors import SettingsError, StoreError, VoxyrayError
 from voxyray.feed import Feed
 from voxyray.messengers.delivery import Delivery, Dispatcher
 from voxyray.messengers.opening import open_messengers
+from voxyray.meter import Meter
+from voxyray.metrics import CALLS_ACTIVE, Metrics
 from voxyray.models import Model
 from voxyray.models.offline import OfflineModel, load_script
 from voxyray.models.opening import open_model
+from voxyray.receipts import load_prices
 from voxyray.reception import Admission, Reception, Request, Response
 from voxyray.recorder import Recorder
 from voxyray.runner import Line, Runner
+from voxyray.scraping import METRICS_PATH, Scraping
 from voxyray.settings import OFFLINE, Settings
 from voxyray.stores import Store, keys
 from voxyray.stores.opening import open_store
@@ -73,7 +78,9 @@ class Service:
         self._models_named = {agent.name: agent.model for agent in agents}
         self.store = open_store(settings.store) if store is None else store
         self.feed = Feed()
-        self.recorder = Recorder(self.store, self.feed)
+        self.metrics = Metrics()
+        meter = Meter(self.metrics, load_prices(settings.prices), self._first_choices)
+        self.recorder = Recorder(self.store, self.feed, meter)
         self.delivery = Delivery(
             self.store,
             open_messengers(settings) if dispatcher is None else {},
@@ -86,6 +93,8 @@ class Service:
         )
         self.reception.take_texts(self.texting, self.delivery)
         self.runners: dict[str, Runner] = {}
+        self.metrics.gauge(CALLS_ACTIVE, lambda: len(self.runners))
+        self._scraping = Scraping(settings.metrics_token, self.metrics, self.recorder)
         self._recovery: asyncio.Task[Any] | None = None
         self._dashboard: Dashboard | None = None
 
@@ -99,9 +108,11 @@ class Service:
         return self._dashboard
 
     async def answer(self, request: Request) -> Response:
-        """Answer a request: a page of the dashboard, or what the carrier asks."""
+        """Answer a request: a page of the dashboard, the metrics, or what the carrier asks."""
         if request.path.startswith("/dashboard"):
             return await self.dashboard.answer(request)
+        if request.path == METRICS_PATH:
+            return self._scraping.answer(request)
         return await self.reception.answer(request)
 
     def close_pages(self) -> None:
@@ -143,6 +154,7 @@ class Service:
     def runner(self, call: Call, line: Line, caller: Caller) -> Runner:
         """Give the runner of a call, which is new or goes on."""
         agents = self.reception.agents
+        logs.bind(call)
         return Runner(
             call,
             line=line,
@@ -155,6 +167,11 @@ class Service:
             delivery=self.delivery,
             clock=self._clock,
         )
+
+    def _first_choices(self, agent: str) -> set[str]:
+        """Give the models that an agent asks first; without one those of all."""
+        models = self.models.items()
+        return {m.name.split(" > ")[0] for key, m in models if agent in ("", key.split()[0])}
 
     def _model_for(self, agent: Agent) -> Model:
         """Give the agent's model; an edited definition may name another one than at the start."""
@@ -205,6 +222,7 @@ class Service:
     async def close(self) -> None:
         """Write what is waiting and close models and store."""
         await asyncio.gather(*(self.end(runner) for runner in list(self.runners.values())))
+        await self._scraping.close()
         await self.texting.close()
         if self._recovery is not None:
             await self._recovery

@@ -20,6 +20,7 @@ DEFAULT_PORT: Final = 8080
 DEFAULT_MODEL: Final = "openai:gpt-5.4-mini"
 OFFLINE: Final = "offline"
 _LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_LOG_FORMATS: Final = ("text", "json")
 _MOST_DAYS: Final = 36_500  # what expires beyond the year 9999 no store takes
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _LEAST_TOKEN_CHARS: Final = 16
@@ -41,9 +42,12 @@ VARIABLES: Final = {
     "store": "VOXYRAY_STORE",
     "accept_unsigned": "VOXYRAY_ACCEPT_UNSIGNED",
     "dashboard_token": "VOXYRAY_DASHBOARD_TOKEN",
+    "metrics_token": "VOXYRAY_METRICS_TOKEN",
+    "prices": "VOXYRAY_PRICES",
     "handoff_to": "VOXYRAY_HANDOFF_TO",
     "retention_days": "VOXYRAY_RETENTION_DAYS",
     "log_level": "VOXYRAY_LOG_LEVEL",
+    "log_format": "VOXYRAY_LOG_FORMAT",
     "twilio_account_sid": "TWILIO_ACCOUNT_SID",
     "twilio_auth_token": "TWILIO_AUTH_TOKEN",
     "twilio_secondary_auth_token": "TWILIO_SECONDARY_AUTH_TOKEN",
@@ -59,6 +63,7 @@ VARIABLES: Final = {
 }
 _SECRETS: Final = {
     "dashboard_token",
+    "metrics_token",
     "twilio_auth_token",
     "twilio_secondary_auth_token",
     "openai_api_key",
@@ -75,7 +80,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `/relay` below the public URL (API Gateway has an address for each). model:
     see `open_model`; empty means OpenAI's if there is a key, else `offline`. store: see
     `open_store`. accept_unsigned: development only, switches signature checks off.
-    dashboard_token: what opens the dashboard; without it only this machine sees it. handoff_to:
+    dashboard_token: what opens the dashboard; without it only this machine sees it. metrics_token:
+    the same for `/metrics`. prices: a file like our `prices.toml`, instead of it. log_format:
+    `text` or `json`; empty is text on servers and JSON on Lambda. handoff_to:
     where people are: a number, SIP or client identity, `queue:NAME`, `taskrouter:WW...` or
     `studio:FW...`.
     retention_days: how long calls are kept. sms, email, and what they need: see `open_messengers`.
@@ -90,9 +97,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     store: str = "sqlite:var/voxyray.sqlite"
     accept_unsigned: bool = False
     dashboard_token: str = ""
+    metrics_token: str = ""
+    prices: str = ""
     handoff_to: str = ""
     retention_days: int = 30
     log_level: str = "INFO"
+    log_format: str = ""
     twilio_account_sid: str = ""
     twilio_auth_token: str = ""
     twilio_secondary_auth_token: str = ""
@@ -142,11 +152,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError(
                 f"VOXYRAY_LOG_LEVEL is {self.log_level[:60]!r}; write {', '.join(_LOG_LEVELS)}"
             )
-        if self.dashboard_token and len(self.dashboard_token) < _LEAST_TOKEN_CHARS:
+        if self.log_format not in ("", *_LOG_FORMATS):
             raise SettingsError(
-                f"VOXYRAY_DASHBOARD_TOKEN has {len(self.dashboard_token)} characters, which can be "
-                f"guessed; take {_LEAST_TOKEN_CHARS} or more, such as `openssl rand -hex 16` prints"
+                f"VOXYRAY_LOG_FORMAT is {self.log_format[:60]!r}; write {' or '.join(_LOG_FORMATS)}"
             )
+        for name in ("dashboard_token", "metrics_token"):
+            token = getattr(self, name)
+            if token and len(token) < _LEAST_TOKEN_CHARS:
+                raise SettingsError(
+                    f"{VARIABLES[name]} has {len(token)} characters, which can be guessed; take "
+                    f"{_LEAST_TOKEN_CHARS} or more, such as `openssl rand -hex 16` prints"
+                )
         if self.handoff_to:
             parse_target(self.handoff_to)  # now, not when the first caller wants a person
 
@@ -243,6 +259,8 @@ def _from_text(name: str, variable: str, text: str) -> Any:
 def _tidy(name: str, value: Any) -> Any:
     if not isinstance(value, str):
         return value
+    if name == "log_format":
+        return value.strip().lower()
     return value.strip().upper() if name == "log_level" else value.strip()
 
 

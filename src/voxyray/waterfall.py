@@ -250,6 +250,7 @@ class Sweep:
         self.label = _BEFORE
         self.running: dict[int, str] = {}
         self.names: list[str] = []
+        self.asked = (origin_us, "", 0)  # the model: since when, its label, the parts before
 
     def begin(self, at_us: int, kind: PartKind, label: str) -> None:
         """Close the part under way at this moment and begin another."""
@@ -281,6 +282,7 @@ class Sweep:
                 round_ = f", round {what.round + 1}" if what.round else ""
                 self.begin(at_us, "model", f"model{round_}, {_WAITED}")
             case journal.FirstToken() if self.kind == "model":
+                self.asked = (self.since_us, self.label, len(self.parts))
                 self.begin(at_us, "held", _HELD)
             case journal.ModelOutput() if self.kind in ("model", "held"):
                 self._end_round(at_us, what)
@@ -298,9 +300,9 @@ class Sweep:
     def _end_round(self, at_us: int, output: journal.ModelOutput) -> None:
         """End a round that gave no words: all of it was the model's time."""
         if self.kind == "held":
-            asked = self.parts.pop()
-            self.since_us = self.origin_us + round(asked.at_ms * 1000)
-            self.kind, self.label = asked.kind, asked.label
+            self.since_us, self.label, parts = self.asked
+            del self.parts[parts:]
+            self.kind = "model"
         told = _ASKS if output.calls and output.finish else _NO_WORDS
         self.label = self.label.replace(_WAITED, told)
         self.begin(at_us, "voxyray", _BETWEEN)

@@ -14,8 +14,10 @@ from tests.hosts import third_party
 from tests.hosts.gated import GatedModel, gated_model
 from tests.hosts.hosting import NAME, public_url, serving
 from tests.hosts.third_party import ACCOUNT, TOKEN
+from tests.support.waterfalls import check_sums
 from voxyray import journal, twin
 from voxyray.agent import Agent
+from voxyray.errors import StoreError
 from voxyray.models import Model
 from voxyray.service import Service
 from voxyray.settings import Settings
@@ -23,6 +25,7 @@ from voxyray.stores import Store, keys
 from voxyray.stores.memory import MemoryStore
 from voxyray.tool import Tool
 from voxyray.twin.provider import Provider, Script
+from voxyray.waterfall import turns
 
 GREETING = "Hello there, how can I help?"
 
@@ -74,7 +77,21 @@ class World:
         return self
 
     async def close(self) -> None:
-        await self._stack.aclose()
+        try:
+            await self._check_waterfalls()
+        finally:
+            await self._stack.aclose()
+
+    async def _check_waterfalls(self) -> None:
+        """Hold every call of every test to this: the parts of its waits sum to them."""
+        try:
+            listed = await self.store.query(keys.day(time.time()))
+            for each in listed:
+                items = await self.store.query(keys.call(each["call"]), "J#")
+                for turn in turns(map(journal.from_item, items)):
+                    check_sums(turn)
+        except StoreError:
+            pass  # the test's store is broken on purpose
 
     def resolve(self, url: str) -> str:
         for scheme, real in (("wss://", "ws://"), ("https://", "http://")):

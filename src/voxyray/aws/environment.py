@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from voxyray import logs
 from voxyray.aws.clients import client, explain
 from voxyray.aws.queues import open_outgoing
 from voxyray.aws.remote import remote_tool
@@ -34,7 +35,7 @@ def open_service(environ: Mapping[str, str] = os.environ) -> Service:
         AgentError: an agent of the bundle cannot be used.
     """
     settings = open_settings(environ)
-    logging.getLogger().setLevel(settings.log_level)
+    logs.set_up_lambda(settings.log_level, settings.log_format)
     folder = environ.get("VOXYRAY_AGENTS", "").strip()
     return Service(
         settings,

@@ -128,6 +128,7 @@ class Relay:
         self._clock = clock
         self._kept: dict[str, Kept] = {}
         self._agents: dict[tuple[str, str, str], Agent] = {}
+        service.metrics.keep()
 
     async def invoke(self, event: Any, remaining_s: float = 28.0) -> dict[str, Any]:
         """Answer an event; never raises: API Gateway would tell the caller, in JSON.
@@ -255,6 +256,7 @@ class Relay:
                 await self._put_down(runner, line, until)
             await self._service.delivery.settle(_SETTLE_S)
             await self._service.recorder.flush()
+            self._service.metrics.print_emf()
 
     async def _put_down(self, runner: Runner, line: PostLine, until: float) -> None:
         """Let a call go; what it still does is finished here, for the process stands still then."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from voxyray import logs
 from voxyray.agent import Agent
 from voxyray.errors import SettingsError
 from voxyray.loading import load_folder
@@ -36,6 +36,6 @@ def open_use_case(environ: Mapping[str, str] = os.environ) -> UseCase:
     if not named:
         raise SettingsError("VOXYRAY_AGENT is not set; set it to an agent's folder in the bundle")
     settings = load_settings(environ)
-    logging.getLogger().setLevel(settings.log_level)
+    logs.set_up_lambda(settings.log_level, settings.log_format)
     folder = Path(named)
     return UseCase(folder, load_folder(folder), settings, open_store(settings.store))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from voxyray.receipts import Receipt
     from voxyray.settings import Settings
     from voxyray.stores import Store
     from voxyray.waterfall import CallView, TurnView
@@ -25,7 +26,7 @@ Examples:
 @click.option("--marks", is_flag=True, help="Also list every clock mark of every turn.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(call: str | None, last: bool, marks: bool, as_json: bool) -> None:
-    """Show a call: what was said and heard, tools, and where the time went.
+    """Show a call: what was said and heard, tools, where the time went, and what it cost.
 
     CALL is a call's id or a unique beginning of it; `voxyray calls` lists them.
     """
@@ -37,28 +38,32 @@ def command(call: str | None, last: bool, marks: bool, as_json: bool) -> None:
 
     if bool(call) == last:
         raise click.UsageError("give a call's id, or --last")
-    call_id, view = asyncio.run(_read(call))
+    call_id, view, receipt = asyncio.run(_read(call))
     if as_json:
         turns = [report.turn(turn) for turn in view.turns]
-        made = {"call": call_id, **msgspec.to_builtins(view), "turns": turns}
+        made = {"call": call_id, **msgspec.to_builtins(view), "turns": turns, "receipt": receipt}
         click.echo(msgspec.json.encode(made).decode())
         return
-    _print(call_id, view, marks)
+    _print(call_id, view, receipt, marks)
 
 
-async def _read(wanted: str | None) -> tuple[str, CallView]:
+async def _read(wanted: str | None) -> tuple[str, CallView, Receipt]:
     from voxyray.commands import lookup
     from voxyray.errors import StoreError
+    from voxyray.receipts import is_by_phone, load_prices, receipt
     from voxyray.settings import load_settings
     from voxyray.waterfall import call_view
 
     settings = load_settings()
+    prices = load_prices(settings.prices)
     store = lookup.existing_store(settings)
     if store is None:
         raise StoreError("no call was stored yet; `voxyray call` places one")
     try:
         call_id = await _which(store, settings, wanted)
-        return call_id, call_view(await lookup.read_journal(store, call_id))
+        entries = await lookup.read_journal(store, call_id)
+        cost = receipt(entries, prices, by_phone=is_by_phone(call_id))
+        return call_id, call_view(entries), cost
     finally:
         await store.close()
 
@@ -75,10 +80,10 @@ async def _which(store: Store, settings: Settings, wanted: str | None) -> str:
     return latest[0].call
 
 
-def _print(call_id: str, view: CallView, marks: bool) -> None:
+def _print(call_id: str, view: CallView, receipt: Receipt, marks: bool) -> None:
     from rich.text import Text
 
-    from voxyray.commands import drawing, terminal
+    from voxyray.commands import costs, drawing, terminal
 
     console = terminal.stdout()
     started = terminal.local_time(view.started_at) if view.started_at is not None else "unknown"
@@ -94,6 +99,12 @@ def _print(call_id: str, view: CallView, marks: bool) -> None:
     console.print()
     console.print(drawing.waterfall(view.turns, console))
     console.print(drawing.summary(view.turns))
+    console.print()
+    console.rule("[bold]what it cost[/]", style="dim")
+    console.print()
+    console.print(costs.table(receipt))
+    for note in costs.notes(receipt):
+        console.print(note, style="dim")
     if marks:
         for turn in view.turns:
             console.print(_marks(turn))

@@ -8,10 +8,10 @@ import shutil
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TextIO
 
 from rich.console import Console
 
+from voxyray import logs
 from voxyray.errors import SettingsError
 from voxyray.settings import Settings
 
@@ -35,14 +35,6 @@ def program() -> str:
     return os.path.relpath(sys.argv[0])
 
 
-class _Stderr(logging.StreamHandler[TextIO]):
-    """Writes to whatever stderr is at the time: a live display puts itself in its place."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.stream = sys.stderr
-        super().emit(record)
-
-
 def set_up_logging(settings: Settings, least: int = logging.DEBUG) -> None:
     """Log to stderr from the settings' level on, but nothing below least.
 
@@ -54,8 +46,8 @@ def set_up_logging(settings: Settings, least: int = logging.DEBUG) -> None:
         raise SettingsError(
             f"VOXYRAY_LOG_LEVEL is {settings.log_level!r}; use one of {', '.join(_LEVELS)}"
         )
-    handler = _Stderr()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler = logs.Stderr()
+    handler.setFormatter(logs.formatter(settings.log_format))
     logging.basicConfig(
         level=max(logging.getLevelNamesMapping()[name], least), handlers=[handler], force=True
     )

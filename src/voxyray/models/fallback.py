@@ -80,4 +80,5 @@ def _all_failed(models: Sequence[Model], failures: Sequence[ModelError]) -> Mode
     return ModelError(
         "no model answered: " + "; ".join(lines),
         retryable=any(error.retryable for error in failures),
+        loggable="no model answered: " + "; ".join(error.loggable for error in failures),
     )

@@ -250,7 +250,7 @@ class OpenAIModel:
         return self._error(f"the request failed before an answer ({_reason(error)})")
 
     def _named(self, error: ModelError) -> ModelError:
-        return self._error(str(error), retryable=error.retryable)
+        return self._error("the answer cannot be used", str(error), retryable=error.retryable)
 
     def _error(self, what: str, excerpt: str = "", *, retryable: bool = True) -> ModelError:
         message = f"{what}: {excerpt}" if excerpt else what
@@ -258,7 +258,8 @@ class OpenAIModel:
             message = message.replace(self._key, "[key]")
         if len(message) > MESSAGE_CHARS:
             message = message[:MESSAGE_CHARS] + "…"
-        return ModelError(f"{self.name}: {message}", retryable=retryable)
+        loggable = f"{self.name}: {what}"
+        return ModelError(f"{self.name}: {message}", retryable=retryable, loggable=loggable)
 
 
 def _base_url(text: str) -> URL:

@@ -36,6 +36,12 @@ def open_service(environ: Mapping[str, str] = os.environ) -> Service:
     """
     settings = open_settings(environ)
     logs.set_up_lambda(settings.log_level, settings.log_format)
+    if not settings.auth_tokens:
+        # A local public URL needs none, and a relay that is deployed alone knows no other.
+        raise SettingsError(
+            "there is no TWILIO_AUTH_TOKEN, so every call would be refused: store it as "
+            "twilio-auth-token where VOXYRAY_SECRETS says"
+        )
     folder = environ.get("VOXYRAY_AGENTS", "").strip()
     return Service(
         settings,

@@ -76,10 +76,15 @@ def check(weather: Weather, script: list[Step]) -> None:
 def judge(world: World) -> list[str]:
     """Tell what went wrong."""
     weather = world.weather
-    fair = not (weather.kills or weather.store_fails or weather.posts_fail or weather.queue_fails)
+    fair = not world.pool.timed_out  # a slow store can cost an invocation its life
+    fair &= not (weather.kills or weather.store_fails or weather.posts_fail or weather.queue_fails)
+    if world.refused_posts > 3 + len(weather.kills):
+        world.wrong.append(f"{world.refused_posts} posts to a connection that is gone")
     problems = [*world.wrong, *_repeated_writes(world), *_dead_air(world), *_last_answer(world)]
     if not (weather.store_fails or weather.posts_fail):
         problems += _closed(world)
+    if fair and world.deleted:
+        problems.append("the call was refused")
     if fair:
         problems += [*_seen_in_time(world), *_prompts(world), *_told(world)]
     return problems
@@ -126,10 +131,10 @@ def _patience(world: World) -> float:
     weather = world.weather
     slow = 10 * 2 * weather.store_s + 4 * weather.post_s + GATHER_S + POLL_S + weather.skew_s + 0.8
     limit = POLICY.filler_after_s + slow
-    if weather.kills:
+    if weather.kills or world.pool.timed_out:
         # A frame whose invocation dies before its first write is lost; silence is noticed.
         each = WATCH_S + _LEASE_S + weather.late_wakes_s + 1
-        limit += SILENCE_AFTER_S + len(weather.kills) * each
+        limit += SILENCE_AFTER_S + (len(weather.kills) + world.pool.timed_out) * each
     if weather.store_fails or weather.posts_fail or weather.queue_fails:
         limit += SILENCE_AFTER_S + WATCH_S + _LEASE_S + weather.late_wakes_s
     return limit
@@ -154,7 +159,9 @@ def _seen_in_time(world: World) -> list[str]:
     return [
         f"seen late: {number}, {arrival}"
         for number, arrival in world.arrivals.items()
-        if arrival.stored_at + most_s < arrival.seen_at < math.inf and not world.over
+        if arrival.stored_at + most_s < arrival.seen_at < math.inf
+        and not world.over
+        and not weather.rough_start  # there it has to wait for `setup`
     ]
 
 
@@ -177,12 +184,13 @@ def _numbers(asked: Asked) -> list[int]:
 
 def _told(world: World) -> list[str]:
     """What a write did is in the history that the model is given."""
+    if world.over:
+        return []
     results = [each.content or "" for each in world.asked[-1].messages if each.role == "tool"]
     # One that outlives its invocation leaves nothing but its beginning.
     booked = sum("booked" in result or OUTCOME_UNKNOWN in result for result in results)
-    if world.over or booked >= len(world.done):
-        return []
-    return [f"{len(world.done)} writes, but the model knows {results}"]
+    told = booked >= len(world.done)
+    return [] if told else [f"{len(world.done)} writes, but the model knows {results}"]
 
 
 def _shown(world: World) -> str:
@@ -220,6 +228,18 @@ def test_killed_at_any_moment(
 @given(weathers, scripts, st.sampled_from([0.05, 0.2]))
 def test_a_store_that_fails(weather: Weather, script: list[Step], store_fails: float) -> None:
     check(msgspec.structs.replace(weather, store_fails=store_fails), script)
+
+
+@_fewer
+@given(weathers, scripts)
+def test_overtaken_by_the_first_prompt(weather: Weather, script: list[Step]) -> None:
+    check(msgspec.structs.replace(weather, rough_start=True), script)
+
+
+@_fewer
+@given(weathers, scripts, st.sampled_from([0.02, 0.3, 1.5]), st.sampled_from(["tell", "hang"]))
+def test_hung_up(weather: Weather, script: list[Step], after_s: float, told: str) -> None:
+    check(weather, [*script, Step("hangup", after_s, told, again_s=(0.1,))])
 
 
 @_fewer

@@ -47,7 +47,7 @@ POLICY: Final = Policy(
 _REDELIVERED_AFTER_S: Final = 6.0
 
 _T = TypeVar("_T")
-Kind: TypeAlias = Literal["prompt", "partial", "interrupt", "info", "hostile"]
+Kind: TypeAlias = Literal["prompt", "partial", "interrupt", "info", "hostile", "hangup"]
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -69,6 +69,7 @@ class Weather(msgspec.Struct, frozen=True, kw_only=True):
     store_s, post_s: the most that an operation takes before its effect, and again after it.
     store_fails, posts_fail, queue_fails: how likely; half of them fail after their effect.
     kills: invocations by number, and after how long each dies. skew_s: between the clocks.
+    rough_start: whether it is so from the first frame on, else from the first after `setup`.
     """
 
     seed: int = 0
@@ -83,6 +84,7 @@ class Weather(msgspec.Struct, frozen=True, kw_only=True):
     skew_s: float = 0.0
     timeout_s: float = 28.0
     models_fail: bool = False
+    rough_start: bool = False
 
 
 class Machine:
@@ -158,6 +160,7 @@ class World:
         self.fence = 0
         self.machines: list[Machine] = []
         self.gone = False
+        self.refused_posts = 0  # by a connection that is gone
         self.deleted = False
         self.killed = 0
         self.store = _Store(self, MemoryStore(self.clock))
@@ -260,7 +263,7 @@ class World:
     # The call
 
     async def begin(self) -> None:
-        """Place the call, and let it begin in fair weather."""
+        """Place the call."""
         reception = Service(self.settings(), [self.agent], store=self.store.inner).reception
         form = {"CallSid": CALL, "From": "+15550100", "To": "+15550101", "Direction": "inbound"}
         answer = await reception.answer(Request("POST", "/voice", body=urlencode(form).encode()))
@@ -268,8 +271,12 @@ class World:
         head = await self.store.inner.get(keys.call(CALL), keys.HEAD) or {}
         self.head = head
         await self.send(self.event("$connect", headers={"Host": "x"}))
-        await self.send(self.setup())
-        self.calm = False
+        if self.weather.rough_start:
+            self.calm = False
+            self.deliver(self.setup(), self.upto(0.2), self.upto(0.2))
+        else:
+            await self.send(self.setup())
+            self.calm = False
 
     def setup(self) -> dict[str, Any]:
         """Make the event of the call's first frame."""
@@ -307,6 +314,12 @@ class World:
             self.deliver(cut, *how)
         elif step.kind == "info":
             self.deliver(self.frame(type="info", name="clientSpeaking", value="off"), *how)
+        elif step.kind == "hangup":
+            self.gone = True
+            closed = self.event("$disconnect")
+            closed["requestContext"]["disconnectStatusCode"] = 1000
+            if step.text != "hang":  # it may never be told
+                self.deliver(closed, *how)
         else:
             hostile = hostile_events(self)
             self.deliver(hostile[number % len(hostile)], *how)
@@ -427,7 +440,7 @@ class _Store:
             return await self._do(lambda: self.inner.update(update))
         conditions = (update.when,) if not isinstance(update.when, Sequence) else update.when
         fences = [each.value for each in conditions if isinstance(each, Equals)]
-        looks = _machine.get().fence in fences
+        looks = _machine.get().fence in fences and "state" in update.set
 
         async def effect() -> Item:
             item = await self.inner.update(update)
@@ -495,6 +508,7 @@ class _Connections:
             await world.take(world.weather.post_s)
             fails = world.happens(world.weather.posts_fail)
             if world.gone:
+                world.refused_posts += 1
                 raise ConnectionGone("410")
             if fails and world.random.random() < 0.5:
                 raise PostFailed("503")

@@ -20,12 +20,12 @@ import functools
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
 
-from voxyray import definitions, frames, logs, snapshot
+from voxyray import definitions, frames, snapshot
 from voxyray.agent import Agent
 from voxyray.aws import remote
 from voxyray.aws.environment import open_service
@@ -240,17 +240,16 @@ class Relay:
         try:
             if session.refused:
                 await session.let_go()
+                await self._connections.delete(session.connection)  # it is open still
                 return
             runner = await self._raise(session, kept or await self._recall(session), line)
             if runner is not None:
-                logs.bind(runner.call)
                 await self._work(session, runner, line, until)
         except NotOwner:
             _log.warning("a call is owned by another invocation by now")
         except (RequestRefused, JournalError) as refusal:
             _log.warning("session refused: %s", refusal)
-            await session.refuse()
-            await self._connections.delete(session.connection)
+            await self._refuse(session)
         finally:
             line.stop()
             if runner is not None:
@@ -258,6 +257,15 @@ class Relay:
             await self._service.delivery.settle(_SETTLE_S)
             await self._service.recorder.flush()
             self._service.metrics.print_emf()
+
+    async def _refuse(self, session: Session) -> None:
+        try:
+            await session.refuse()
+        except ConditionFailed:
+            raise  # another invocation owns the call, and may know better
+        except StoreError as error:
+            _log.error("a refusal was not stored: %s", error)
+        await self._connections.delete(session.connection)
 
     async def _put_down(self, runner: Runner, line: PostLine, until: float) -> None:
         """Let a call go; what it still does is finished here, for the process stands still then."""
@@ -275,13 +283,17 @@ class Relay:
     async def _raise(self, session: Session, kept: Kept, line: PostLine) -> Runner | None:
         """Make the call's runner: from its snapshot, or by its `setup`; None before that came."""
         if session.state:
-            return await self._resume(session, kept, line)
+            resuming = self._resume(session, kept, line)
+            return await _renewing(session, resuming)
         while True:
             arrived = session.waiting
             decoded = [frames.decode(mail.text) for mail in arrived if mail.kind == "frame"]
             setup = next((frame for frame in decoded if isinstance(frame, frames.Setup)), None)
             if setup is not None:
-                return await self._start(session, setup, line)
+                runner = await _renewing(session, self._start(session, setup, line))
+                # The token is used up: whoever comes next goes on from here.
+                await session.save(*_state(runner, session))
+                return runner
             # Frames overtake each other, so `setup` may be on its way still.
             if session.now_ms - session.opened_ms >= SETUP_WITHIN_S * 1000:
                 raise RequestRefused("no setup in time")
@@ -312,7 +324,7 @@ class Relay:
             }
         )
         for mail in session.take():
-            if mail.kind == "closed" or frames.decode(mail.text) != setup:
+            if mail.kind == "gone" or frames.decode(mail.text) != setup:
                 _feed(runner, mail)
         return runner
 
@@ -475,8 +487,31 @@ class Relay:
         return True
 
 
+async def _renewing(session: Session, making: Coroutine[Any, Any, Runner]) -> Runner:
+    """Make a call's runner; meanwhile nothing else renews the lease, and a store may be slow."""
+    made = asyncio.Event()
+    renewing = asyncio.ensure_future(_renew(session, made))
+    try:
+        return await making
+    finally:
+        made.set()
+        await renewing
+
+
+async def _renew(session: Session, until: asyncio.Event) -> None:
+    while not until.is_set():
+        try:
+            async with asyncio.timeout(LEASE_MS / 4000):
+                await until.wait()
+        except TimeoutError:
+            try:
+                await session.renew()
+            except (NotOwner, StoreError) as error:
+                _log.warning("a lease was not renewed: %s", error)
+
+
 def _feed(runner: Runner, mail: Mail) -> None:
-    if mail.kind == "closed":
+    if mail.kind == "gone":
         runner.receive(Closed(int(mail.text)))
     else:
         runner.receive(frames.decode(mail.text))
@@ -505,7 +540,7 @@ def _mail(event: Mapping[str, Any], context: Mapping[str, Any], route: str) -> M
     if route == "$disconnect":
         code = context.get("disconnectStatusCode")
         text = str(code) if isinstance(code, int) else "1006"
-        return Mail(at_ms, "closed", str(context.get("requestId", "")), text)
+        return Mail(at_ms, "gone", str(context.get("requestId", "")), text)
     body = event.get("body")
     if not isinstance(body, str):
         raise TypeError("a frame without a body")

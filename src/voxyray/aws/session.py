@@ -36,7 +36,8 @@ _BINDING: Final = f"{_KEPT}BINDING"
 _MAIL: Final = "in#"
 _MOST_SEEN: Final = 24
 
-Kind: TypeAlias = Literal["frame", "closed"]
+# In byte order: the end of a socket comes after all its frames, whatever the clocks say.
+Kind: TypeAlias = Literal["frame", "gone"]
 
 
 class Mail(msgspec.Struct, frozen=True, order=True):
@@ -54,7 +55,7 @@ class Mail(msgspec.Struct, frozen=True, order=True):
     @property
     def field(self) -> str:
         """The name it has in the item; byte order is the order of arrival."""
-        return f"{_MAIL}{self.at_ms:015d}#{self.kind}#{_short(self.id)}"
+        return f"{_MAIL}{self.kind}#{self.at_ms:015d}#{_short(self.id)}"
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -220,6 +221,22 @@ class Session:
         self._stored(handled)
         self._take_in(item, now_ms)
 
+    async def renew(self) -> None:
+        """Renew the lease while there is no state to store yet.
+
+        Raises:
+            NotOwner: another invocation owns the call.
+        """
+        now_ms = self.now_ms
+        until_ms, owned = now_ms + LEASE_MS, Equals("fence", self.fence)
+        try:
+            item = await self._store.update(
+                Update(self._pk, _LIVE, set={"until_ms": until_ms}, when=owned)
+            )
+        except ConditionFailed as error:
+            raise NotOwner("another invocation owns the call") from error
+        self._take_in(item, now_ms)
+
     async def look(self) -> None:
         """See what has arrived, without writing.
 
@@ -303,8 +320,8 @@ class Session:
         self._seen = list(item.get("seen", ()))
         for field, text in item.items():
             if field.startswith(_MAIL) and field not in self._handled:
-                at_ms, kind, id_ = field.removeprefix(_MAIL).split("#", 2)
-                known: Kind = "closed" if kind == "closed" else "frame"
+                kind, at_ms, id_ = field.removeprefix(_MAIL).split("#", 2)
+                known: Kind = "gone" if kind == "gone" else "frame"
                 self._mail[field] = Mail(int(at_ms), known, id_, text)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from benchmarks import metering
 from benchmarks.figures import Figures, Report, median, spread
 
 ROOT = Path(__file__).parent.parent
@@ -54,3 +55,9 @@ def test_medians_do_not_hide_faults() -> None:
     assert merged.added.p50 == 2.0
     assert merged.tokens_after_interrupt == 3
     assert merged.added.p99 is None
+
+
+async def test_metering_is_compared_with_and_without() -> None:
+    without, with_ = await metering.compare(turns=3, rounds=2)
+    assert without.record_us > 0
+    assert without.count_us < with_.count_us

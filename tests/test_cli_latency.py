@@ -163,3 +163,20 @@ def test_prices_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert as_json("show", "CA1")["receipt"]["total_cents"] is None
     monkeypatch.setenv("VOXYRAY_PRICES", "nowhere.toml")
     assert "VOXYRAY_PRICES" in voxyray("show", "CA1", code=2).stderr
+
+
+def test_a_barge_in_is_a_number_of_its_own() -> None:
+    desk = Desk()
+    desk.say("Tell me more")
+    desk.answer("First we open the door. Then we close it.")
+    desk.info("agentSpeaking", "on")
+    desk.pass_time(1)
+    desk.interrupt("First we open")
+    desk.pass_time(0.04)
+    desk.info("agentSpeaking", "off")
+    keep(CA1=desk)
+    told = voxyray("show", "CA1").stdout
+    assert "not one word was sent after it, silence after 40 ms" in told
+    assert "barge-in to silence 40 ms" in told
+    assert "barge-in to silence" in voxyray("stats").stdout
+    assert as_json("show", "CA1")["turns"][1]["silence_ms"] == 40.0

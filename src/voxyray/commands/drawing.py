@@ -218,7 +218,9 @@ def _notes(turn: TurnView) -> list[str]:
         late = "not one word was sent after it"
         if cut.late_ms is not None:
             late = f"words were still sent {milliseconds(cut.late_ms)} after it"
-        silent = f", silence {milliseconds(cut.silent_ms)}" if cut.silent_ms is not None else ""
+        silent = ""
+        if turn.silence_ms is not None:
+            silent = f", silence after {milliseconds(turn.silence_ms)}"
         notes.append(f"cut in at {milliseconds(cut.at_ms)}: {late}{silent}")
     return notes
 
@@ -244,7 +246,12 @@ def summary(turns: Sequence[TurnView]) -> str:
     worst = max(gaps, key=lambda number: gaps[number])
     answered = f"{len(gaps)} turn{'s' if len(gaps) > 1 else ''} answered"
     median = f"median gap {milliseconds(statistics.median(gaps.values()))}"
-    return f"{answered}, {median}, longest {milliseconds(gaps[worst])} (turn {worst})"
+    said = f"{answered}, {median}, longest {milliseconds(gaps[worst])} (turn {worst})"
+    silences = [turn.silence_ms for turn in turns if turn.silence_ms is not None]
+    if silences:
+        said += f"; barge-in to silence {milliseconds(statistics.median(silences))}"
+        said += f" (median of {len(silences)})" if len(silences) > 1 else ""
+    return said
 
 
 def _asks(turn: TurnView) -> bool:

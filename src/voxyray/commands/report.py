@@ -25,6 +25,7 @@ def turn(view: TurnView) -> dict[str, Any]:
     """Give a turn as plain values; times are milliseconds, unknown ones null."""
     values: dict[str, Any] = msgspec.to_builtins(view)
     values["tools"] = [tool(each) for each in view.tools]
+    values["silence_ms"] = view.silence_ms
     values["culprit"] = view.culprit.label if view.culprit is not None else None
     return values
 

@@ -87,16 +87,28 @@ class Carrier:
         recorder = Recorder(asyncio.get_running_loop().time, on_event)
         phone = Phone(recorder, self.manners.timing)
         async with aiohttp.ClientSession() as session:
-            webhooks = Webhooks(
-                session,
-                self.auth_token,
-                recorder=recorder,
-                resolve=self.resolve,
-                timeout_s=self.webhook_timeout_s,
-                twice=self.manners.oddities.twice,
-            )
+            webhooks = self.webhooks(session, recorder)
             call = _Call(self, identity, recorder, phone, webhooks)
             return await _carry(call.run(), script, phone, recorder, identity)
+
+    def webhooks(self, session: aiohttp.ClientSession, recorder: Recorder) -> Webhooks:
+        """Give what sends one call's webhooks."""
+        return Webhooks(
+            session,
+            self.auth_token,
+            recorder=recorder,
+            resolve=self.resolve,
+            timeout_s=self.webhook_timeout_s,
+            twice=self.manners.oddities.twice,
+        )
+
+    async def dial(self, url: str) -> Line:
+        """Open the relay socket that the TwiML names.
+
+        Raises:
+            TwinRefused: 64102, it did not open.
+        """
+        return await dial(url, auth_token=self.auth_token, connect_to=self.resolve(url))
 
 
 async def run_relay(
@@ -302,11 +314,7 @@ class _Call:
     async def _session(self, attributes: RelayAttributes) -> tuple[str, Ending]:
         carrier = self._carrier
         try:
-            line = await dial(
-                attributes.url,
-                auth_token=carrier.auth_token,
-                connect_to=carrier.resolve(attributes.url),
-            )
+            line = await carrier.dial(attributes.url)
         except TwinRefused as error:
             self._recorder.fail(error.code, error.message)
             return "VX" + secrets.token_hex(16), _NOT_OPENED

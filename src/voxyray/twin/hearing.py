@@ -24,7 +24,7 @@ class Utterance:
         self._relay = relay
         self._text = text
         self._own_lang = lang
-        self._cuts = bool(text.strip()) and not _is_backchannel(relay, text)
+        self._cuts = bool(text.strip()) and not is_backchannel(relay, text)
         self._delivered = True
         self._steps = partials(text, relay.timing)
 
@@ -74,7 +74,7 @@ class Utterance:
 
     @property
     def _lang(self) -> str:
-        return self._own_lang or _heard_language(self._relay)
+        return self._own_lang or heard_language(self._relay)
 
     def _partial(self, words: str) -> None:
         """Send a partial transcript if the app wants them."""
@@ -120,7 +120,7 @@ def press(relay: Relay, digit: str) -> None:
         relay.new_turn()
 
 
-def _heard_language(relay: Relay) -> str:
+def heard_language(relay: Relay) -> str:
     """Give the tag as prompts carry it: flux and `multi` send the primary tag only (2.2)."""
     language = relay.transcription_language
     if language == "multi":
@@ -128,6 +128,7 @@ def _heard_language(relay: Relay) -> str:
     return language.split("-")[0] if relay.attributes.speech_model == "flux" else language
 
 
-def _is_backchannel(relay: Relay, text: str) -> bool:
+def is_backchannel(relay: Relay, text: str) -> bool:
+    """Tell whether words only show that the caller listens, and the app wants none of those."""
     plain = re.sub(r"[^\w\s-]", "", text).strip().lower()
     return relay.attributes.ignore_backchannel and plain in BACKCHANNELS

@@ -148,6 +148,11 @@ class Phone:
         return not self._over and not self.hung_up
 
     @property
+    def relay(self) -> Relay | None:
+        """The relay session at the other end, for callers who need no script."""
+        return self._relay
+
+    @property
     def connected(self) -> bool:
         """Whether a relay session is at the other end; between two of a call there is none."""
         return self._relay is not None

@@ -54,11 +54,15 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Manners(msgspec.Struct, frozen=True):
-    """How a simulated carrier behaves; seed: of what is left to chance."""
+    """How a simulated carrier behaves.
+
+    seed: of what is left to chance. speech: makes the text-to-speech of a session.
+    """
 
     timing: Timing = OBSERVED
     oddities: Oddities = NO_ODDITIES
     seed: int = 0
+    speech: Callable[[Timing], Speech] = Speech
 
 
 class Bell:
@@ -109,7 +113,7 @@ class Relay:
         self.timing = manners.timing
         self.oddities = manners.oddities
         self.rng = random.Random(manners.seed)
-        self.speech = Speech(manners.timing)
+        self.speech = manners.speech(manners.timing)
         self.session_id = session_id
         self.tts_language = attributes.tts_language
         self.transcription_language = attributes.transcription_language
@@ -368,6 +372,10 @@ class Relay:
             del frame["durationUntilInterruptMs"]
         self._emit(frame)
         self.recorder.tell(record.Interrupted(self.now_ms, heard, by))
+
+    def report(self, happened: list[Happening]) -> None:
+        """Take what somebody who plays the speech reports."""
+        self._drive(happened + self.speech.advance(self.now_ms))
 
     def _drive(self, happened: list[Happening]) -> None:
         for each in happened:

@@ -104,12 +104,14 @@ class Webhooks:
         form = {"Content-Type": "application/x-www-form-urlencoded; charset=UTF-8"} if data else {}
         token = self._auth_token
         signature = {"X-Twilio-Signature": sign(url, signed, token)} if token else {}
+        return await self.fetch(method, url, {**headers, **form, **signature}, data)
+
+    async def fetch(
+        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None
+    ) -> tuple[int, str, str]:
+        """Send a request that is signed already; gives status, body and content type."""
         async with self._session.request(
-            method,
-            self._resolve(url),
-            data=data,
-            headers={**headers, **form, **signature},
-            timeout=self._timeout,
+            method, self._resolve(url), data=data, headers=headers, timeout=self._timeout
         ) as answer:
             # Content-Type is read raw: aiohttp makes one up when it is missing.
             body = await answer.text()

@@ -51,13 +51,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cloud(msgspec.Struct, frozen=True):
-    """A local cloud that runs; url: of the webhooks, environment: for those who look into it."""
+    """A local cloud that runs; url: of the webhooks, environment: for those who look into it.
+
+    database: what stands between the functions and the table.
+    """
 
     url: str
     relay_url: str
     stack: Stack
     functions: Mapping[str, Pool]
     gateway: Gateway
+    database: Faults
     environment: Mapping[str, str]
     logs: Path
 
@@ -81,7 +85,7 @@ async def local_cloud(
     address = "{}:{}".format(*listener.getsockname()[:2])
     functions: dict[str, Pool] = {}
     async with contextlib.AsyncExitStack() as exits:
-        endpoints = await _services(exits, stack, options, functions, progress)
+        database, endpoints = await _services(exits, stack, options, functions, progress)
         functions |= _pools(stack, options, endpoints, address)
         for pool in functions.values():
             exits.push_async_callback(pool.close)
@@ -102,6 +106,7 @@ async def local_cloud(
             stack=stack,
             functions=functions,
             gateway=gateway,
+            database=database,
             environment=_outside(stack, endpoints, f"http://{address}"),
             logs=options.logs,
         )
@@ -113,7 +118,7 @@ async def _services(
     options: Options,
     functions: Mapping[str, Pool],
     progress: Callable[[str], None],
-) -> dict[str, str]:
+) -> tuple[Faults, dict[str, str]]:
     """Start what functions use, and give the variables by which they find it."""
     progress("starting MiniStack")
     services = await exits.enter_async_context(ministack(options.logs))
@@ -123,7 +128,7 @@ async def _services(
         Faults.serve(services, latency_ms=options.latency_dynamodb_ms)
     )
     lambdas = await exits.enter_async_context(LambdaApi.serve(functions))
-    return {
+    return database, {
         "AWS_ENDPOINT_URL": services,
         "AWS_ENDPOINT_URL_DYNAMODB": database.url,
         "AWS_ENDPOINT_URL_LAMBDA": lambdas.url,

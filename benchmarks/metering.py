@@ -75,7 +75,7 @@ def entries(turns: int) -> list[Entry]:
 
 async def measure(recorded: Sequence[Entry], turns: int, *, metered: bool) -> Costs:
     """Record a call's entries once."""
-    meter = Meter(Metrics(), load_prices(), lambda _: {_MODEL}) if metered else None
+    meter = Meter(Metrics(), load_prices(), lambda _: set()) if metered else None
     recorder = Recorder(_Nowhere(), meter=meter)
     began = time.perf_counter()
     for entry in recorded:

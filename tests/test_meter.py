@@ -39,7 +39,7 @@ PRICES = Prices({"openai:a": ModelPrice(input=1, output=10, cached=0.1)})
 
 def measure(entries: list[Entry], call: str = "CA1") -> Metrics:
     metrics = Metrics(keep=True)
-    meter = Meter(metrics, PRICES, lambda _: {"openai:a"})
+    meter = Meter(metrics, PRICES, lambda _: {"openai:b"})
     for entry in entries:
         meter.take(call, entry)
     return metrics
@@ -120,6 +120,17 @@ def test_a_barge_in(desk: Desk) -> None:
     metrics = measure(desk.entries)
     assert metrics.value(INTERRUPTIONS) == 1
     assert observed(metrics, SILENCE.name) == [40.0]
+
+
+def test_words_cut_before_they_were_audible_tell_no_carriers_time(desk: Desk) -> None:
+    desk.say("Hello?")
+    desk.delta("Well, that is a long")
+    desk.interrupt("")
+    desk.pass_time(0.2)
+    desk.info("agentSpeaking", "on")
+    metrics = measure(desk.entries)
+    assert observed(metrics, GAP.name) == [0.0]
+    assert observed(metrics, AUDIBLE.name) == []
 
 
 def test_another_model_than_the_first(desk: Desk) -> None:

@@ -77,6 +77,10 @@ class TestSources:
     def test_log_levels_in_any_case(self, text: str) -> None:
         assert load({"VOXYRAY_LOG_LEVEL": text}).log_level == "DEBUG"
 
+    @pytest.mark.parametrize("text", ["json", "JSON", " Json "])
+    def test_log_formats_in_any_case(self, text: str) -> None:
+        assert load({"VOXYRAY_LOG_FORMAT": text}).log_format == "json"
+
     def test_every_setting_has_a_variable(self) -> None:
         assert set(VARIABLES) == set(Settings.__struct_fields__)
 
@@ -126,6 +130,8 @@ BAD: list[tuple[dict[str, str], str, str]] = [
     ({"VOXYRAY_RETENTION_DAYS": "9" * 5000}, "VOXYRAY_RETENTION_DAYS", "days"),
     ({"VOXYRAY_RETENTION_DAYS": "99999999"}, "VOXYRAY_RETENTION_DAYS", "days"),
     ({"VOXYRAY_LOG_LEVEL": "LOUD"}, "VOXYRAY_LOG_LEVEL", "DEBUG"),
+    ({"VOXYRAY_LOG_FORMAT": "xml"}, "VOXYRAY_LOG_FORMAT", "text or json"),
+    ({"VOXYRAY_METRICS_TOKEN": "short"}, "VOXYRAY_METRICS_TOKEN", "openssl"),
     ({"VOXYRAY_HANDOFF_TO": "my mother"}, "VOXYRAY_HANDOFF_TO", "+18005550100"),
     ({"VOXYRAY_HANDOFF_TO": "555-0100"}, "VOXYRAY_HANDOFF_TO", "+18005550100"),
 ]

@@ -71,15 +71,15 @@ class _Talk:
 class Meter:
     """Takes the entries of all calls.
 
-    first_choices: gives the models that an agent (empty: any) asks first, by name.
+    fallbacks: gives the models that an agent (empty: any) asks when its first one fails, by name.
     """
 
     def __init__(
-        self, metrics: Metrics, prices: Prices, first_choices: Callable[[str], Collection[str]]
+        self, metrics: Metrics, prices: Prices, fallbacks: Callable[[str], Collection[str]]
     ) -> None:
         self.metrics = metrics
         self._prices = prices
-        self._first_choices = first_choices
+        self._fallbacks = fallbacks
         self._talks: dict[str, _Talk] = {}
 
     def take(self, call_id: str, entry: Entry) -> None:
@@ -131,7 +131,7 @@ class Meter:
 
     def _count_output(self, talk: _Talk, output: journal.ModelOutput) -> None:
         model = output.model
-        if model and model not in self._first_choices(talk.agent):
+        if model and model in self._fallbacks(talk.agent):
             self.metrics.add(FALLBACKS, model)
         if output.usage is not None:
             self._count_tokens(model or "unknown", output.usage)

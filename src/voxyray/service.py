@@ -79,7 +79,7 @@ class Service:
         self.store = open_store(settings.store) if store is None else store
         self.feed = Feed()
         self.metrics = Metrics()
-        meter = Meter(self.metrics, load_prices(settings.prices), self._first_choices)
+        meter = Meter(self.metrics, load_prices(settings.prices), self._fallbacks)
         self.recorder = Recorder(self.store, self.feed, meter)
         self.delivery = Delivery(
             self.store,
@@ -168,10 +168,10 @@ class Service:
             clock=self._clock,
         )
 
-    def _first_choices(self, agent: str) -> set[str]:
-        """Give the models that an agent asks first; without one those of all."""
-        models = self.models.items()
-        return {m.name.split(" > ")[0] for key, m in models if agent in ("", key.split()[0])}
+    def _fallbacks(self, agent: str) -> set[str]:
+        """Give the models that an agent asks when its first one fails; without one those of all."""
+        asked = [m.name for key, m in self.models.items() if agent in ("", key.partition(" ")[0])]
+        return {name for chain in asked for name in chain.split(" > ")[1:]}
 
     def _model_for(self, agent: Agent) -> Model:
         """Give the agent's model; an edited definition may name another one than at the start."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import pytest
 
-from tests.hosts.world import World
+from tests.hosts.world import World, make_agent
 from voxyray import journal
 from voxyray.stores import keys
 from voxyray.twin.provider import Behaviour
@@ -55,6 +56,22 @@ async def test_they_tell_the_waterfalls_times(
     assert float(total[1]) == pytest.approx(sum(measured), abs=1e-3)
     assert 'voxyray_calls_total{agent="agent"} 1.0' in text
     assert "voxyray_calls_active 0\n" in text
+
+
+@pytest.mark.parametrize("host", ["aiohttp"])
+async def test_another_model_that_had_to_answer(world: World) -> None:
+    def script(body: dict[str, Any]) -> Behaviour:
+        return Behaviour(status=500) if body["model"] == "a" else Behaviour(text="Sure.")
+
+    await world.open(make_agent(model="openai:a,openai:b"), provider=script)
+    session = await world.place()
+    await session.say("hi")
+    assert await session.reply() == "Sure."
+    await session.close()
+    await world.ended(session.call_sid)
+    _, text = await scrape(world)
+    assert 'voxyray_model_fallbacks_total{model="openai:b"} 1.0' in text
+    assert "voxyray_model_requests_total 1.0" in text
 
 
 @pytest.mark.parametrize("host", ["aiohttp", "asgi", "mounted"])

@@ -7,6 +7,7 @@ caller says, and no id of a call, is ever one.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from bisect import bisect_left
@@ -17,7 +18,8 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-NAMESPACE: Final = "voxyray"
+# A deployment's own: two of them in one account are not to be mixed.
+NAMESPACE: Final = os.environ.get("VOXYRAY_METRICS_NAMESPACE", "voxyray")
 # A metric with more label sets than this has a label that should not be one.
 _MOST_SETS: Final = 200
 _OTHER: Final = "other"

@@ -23,6 +23,7 @@ from tests.deploy.stacks import (
     template,
     texts,
 )
+from voxyray import metrics
 from voxyray.settings import VARIABLES
 
 REPOSITORY = AWS.parents[1]
@@ -129,7 +130,7 @@ class TestFunctions:
     def test_know_only_settings_there_are(
         self, stack: str, name: str, function: dict[str, Any]
     ) -> None:
-        others = {"CONNECTIONS_URL", "SECRETS", "AGENTS", "AGENT"}
+        others = {"CONNECTIONS_URL", "SECRETS", "AGENTS", "AGENT", "METRICS_NAMESPACE"}
         others |= {f"{kind}_QUEUE_URL" for kind in ("WAKE", "SMS", "EMAIL")}
         known = {*VARIABLES.values(), *(f"VOXYRAY_{each}" for each in others)}
         known.add("VOXYRAY_RELAY_URL")
@@ -452,10 +453,23 @@ class TestDashboard:
     def test_is_json_and_names_metrics_of_resources_there_are(self) -> None:
         text = resource("application", "Dashboard")["Properties"]["DashboardBody"]["Fn::Sub"]
         body = json.loads(text)
-        assert len({each["properties"]["title"] for each in body["widgets"]}) == 7
+        assert len({each["properties"]["title"] for each in body["widgets"]}) == 10
         named = {name.partition(".")[0] for name in re.findall(r"\$\{([^}]+)\}", text)}
         loaded = template(file_of("application"))
-        assert named - {"AWS::Region"} <= {*loaded["Resources"], *loaded["Parameters"]}
+        assert named - {"AWS::Region", "AWS::StackName"} <= {
+            *loaded["Resources"],
+            *loaded["Parameters"],
+        }
+
+    def test_and_alarms_name_metrics_that_are_counted(self) -> None:
+        loaded = template(file_of("application"))["Resources"]
+        text = loaded["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+        named = set(re.findall(r'"(voxyray_\w+)"', text))
+        for alarm in resources(file_of("application"), "AWS::CloudWatch::Alarm").values():
+            if str(alarm["Properties"].get("Namespace", "")).find("voxyray") >= 0:
+                named.add(alarm["Properties"]["MetricName"])
+        assert named
+        assert named <= {each.name for each in metrics.CATALOGUE}
 
 
 class TestNesting:

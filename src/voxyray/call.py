@@ -309,6 +309,11 @@ class Call:
         """When it has something to do of itself, by its clock; None if nothing is to come."""
         return self._deadlines.earliest
 
+    @property
+    def quiet_at(self) -> float:
+        """When all that was sent will have been heard, for all we know."""
+        return self._floor.quiet_at
+
     def under_way(self) -> tuple[Asked | None, Ending | None, ToolRuns]:
         """Give what the call is doing: its request, its end, its tool runs."""
         return self._asked, self._ending, self._runs

@@ -22,7 +22,8 @@ from voxyray.history import Carried
 from voxyray.journal import Entry
 from voxyray.loading import Definition
 from voxyray.stores import Item, Store, keys
-from voxyray.tool_definitions import DefinedTool, ToolDefinition, build
+from voxyray.tool import Tool
+from voxyray.tool_definitions import DefinedTool, MakeTool, ToolDefinition, build
 
 VERSION: Final = 1
 MAX_BYTES: Final = 64 * 1024 * 1024  # a call of an hour has some four
@@ -89,7 +90,7 @@ def setup_of(call: Call) -> Setup:
     )
 
 
-def _definition(tool: Any) -> ToolDefinition:
+def _definition(tool: Tool) -> ToolDefinition:
     if isinstance(tool, DefinedTool) and tool.definition is not None:
         return tool.definition
     return ToolDefinition(
@@ -104,14 +105,22 @@ def _definition(tool: Any) -> ToolDefinition:
     )
 
 
-def new_call(call_id: str, setup: Setup) -> Call:
-    """Make the `Call` again that a session began with.
+async def _never(values: dict[str, Any], caller: Caller, call: CallContext) -> Any:
+    raise NotImplementedError("tools do not run in a replay")
+
+
+def _without_code(definition: ToolDefinition) -> Tool:
+    return build(definition, _never)
+
+
+def new_call(call_id: str, setup: Setup, make_tool: MakeTool = _without_code) -> Call:
+    """Make the `Call` again that a session began with; make_tool: if its tools are to run.
 
     Raises:
         JournalError: its agent cannot be made of what was kept; the message says why.
     """
     try:
-        tools = tuple(build(each, _never) for each in setup.tools)
+        tools = tuple(make_tool(each) for each in setup.tools)
         # The texts are the call's own: as templates they were read when it began.
         fields = {name: getattr(setup.definition, name) for name in _FIELDS}
         agent = Agent(name=setup.agent, instructions="-", **fields, greeting="", tools=tools)
@@ -129,10 +138,6 @@ def new_call(call_id: str, setup: Setup) -> Call:
 
 
 _FIELDS: Final = tuple(each for each in Definition.__struct_fields__ if each != "greeting")
-
-
-async def _never(values: dict[str, Any], caller: Caller, call: CallContext) -> Any:
-    raise NotImplementedError("tools do not run in a replay")
 
 
 # The store
@@ -169,8 +174,8 @@ async def load(store: Store, call_id: str) -> CallFile:
     parts = list(_split(entries))
     if len(setups) != len(parts):
         raise JournalError(
-            f"of call {call_id} it was not kept what its agent was then ({len(setups)} of "
-            f"{len(parts)} sessions); calls of older versions cannot be replayed"
+            f"call {call_id} cannot be replayed: what its agent was then was kept for "
+            f"{len(setups)} of {len(parts)} sessions. Calls of older versions have none of it"
         )
     sessions = zip(setups, parts, strict=True)
     return CallFile(call_id, tuple(Session(setup, tuple(part)) for setup, part in sessions))

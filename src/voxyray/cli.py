@@ -18,6 +18,8 @@ _COMMANDS: Final = {
     "call": "voxyray.commands.call",
     "calls": "voxyray.commands.calls",
     "show": "voxyray.commands.show",
+    "export": "voxyray.commands.export",
+    "replay": "voxyray.commands.replay",
     "why-slow": "voxyray.commands.why_slow",
     "stats": "voxyray.commands.stats",
     "outbox": "voxyray.commands.outbox",
@@ -63,6 +65,7 @@ Examples:
   voxyray call            place a simulated call and talk by typing
   voxyray show --last     see where every millisecond of the last call went
   voxyray why-slow        see why the slowest turns were slow, and what to do
+  voxyray replay --last   see whether today's code would do the same in the last call
   voxyray outbox          see the messages that agents have sent
   voxyray agents check    see whether all agents can take calls
 

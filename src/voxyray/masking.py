@@ -1,9 +1,9 @@
 """Stable placeholders: every letter and digit replaced by another, words kept apart.
 
 What a character becomes depends on a secret and on what precedes it in its word. So equal words
-stay equal, different ones different, beginnings of words stay beginnings of the same words, and
-nobody without the secret can undo it; lengths, case and punctuation stay. That is all that a
-`Call` looks at. It hides who says what, not which words are the same.
+stay equal, different ones different, and beginnings of words stay beginnings of the same words;
+lengths, case and punctuation stay. That is all that a `Call` looks at, and it shows: whoever knows
+how people talk can guess a "hello" or a "the". Names and numbers cannot be guessed so.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.hosts.third_party import form_of
 from tests.hosts.world import World, make_agent
 from voxyray import journal
 from voxyray.stores import keys
@@ -89,6 +90,18 @@ class TestDoor:
         assert (await scrape(world))[0] == 401
         bearer = {"Authorization": f"Bearer {TOKEN}", "Host": "voice.example.com"}
         assert (await scrape(world, **bearer))[0] == 200
+
+
+@pytest.mark.parametrize("host", ["lambda"])
+async def test_texts_are_counted_but_nobody_waits_for_them(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await world.open(provider=Behaviour(text="Sure."))
+    form = form_of("", MessageSid="SM1", Body="hi")
+    assert (await world.carrier.post("/sms", form)).status == 200
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert sum(line.get("voxyray_model_requests_total", 0) for line in lines) == 1
+    assert not any("voxyray_turn_gap_seconds" in line for line in lines)
 
 
 @pytest.mark.parametrize("host", ["lambda"])

@@ -42,6 +42,7 @@ class Web:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        service.metrics.keep()
         self._prefix = urlsplit(service.settings.base_url).path
 
     async def invoke(self, event: Any, remaining_s: float = 28.0) -> dict[str, Any]:
@@ -59,6 +60,7 @@ class Web:
         if not await self._service.texting.settle(within_s):
             _log.error("a text was not answered in time")
         await self._service.recorder.flush()
+        self._service.metrics.print_emf()
         return {
             "statusCode": answer.status,
             "headers": {"content-type": answer.content_type},

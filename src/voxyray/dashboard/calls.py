@@ -83,7 +83,7 @@ async def page(visit: Visit) -> Response:
     found = await _find(visit, wanted, visit.query.get("from", ""))
     kept = {name: visit.query[name] for name in _KEPT if visit.query.get(name)}
     first = not visit.query.get("from")
-    return visit.page(
+    return await visit.long_page(
         "calls.html",
         found=found,
         wanted=wanted,

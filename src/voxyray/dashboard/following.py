@@ -29,9 +29,11 @@ _LASTS_S: Final = 30.0
 _TOGETHER_S: Final = 0.15  # what comes within it is drawn once
 _LOOK_EVERY_S: Final = 1.0
 _OVER_AFTER_S: Final = 8.0  # another agent may take the call
+_WRITTEN_WITHIN_S: Final = 2.0  # journals are written behind the talk
 _TURNS_BEFORE: Final = 2  # a turn's end may be written in the next
 _BEGIN: Final = b"retry: 300\n\n"
 _STILL_THERE: Final = b":\n\n"
+_NO_CALLS: Final = '<div id="live-calls" hidden></div>'
 
 
 class LiveCall(msgspec.Struct, frozen=True):
@@ -72,7 +74,9 @@ async def _now(visit: Visit) -> AsyncGenerator[bytes, None]:
     shown = ""
     yield _BEGIN
     while time.monotonic() < until and not visit.site.closed:
-        html = visit.render("live.html", live=live_calls(visit))
+        live = live_calls(visit)
+        hidden = not live["count"] and visit.query.get("quiet")
+        html = _NO_CALLS if hidden else visit.render("live.html", live=live)
         if html != shown:
             shown = html
             yield _piece("live-calls", html)
@@ -97,6 +101,8 @@ class _Following:
         self._visit = visit
         self._entries: dict[tuple[int, int], Entry] = {}
         self._changed_s = time.monotonic()
+        self._behind_until_s = self._changed_s + _WRITTEN_WITHIN_S
+        self._gap = False
         self._scale_ms = _number(visit.query.get("scale", ""))
         # After a break the browser tells the last turn it has; else the page does.
         last = visit.request.headers.get("last-event-id") or visit.query.get("turn", "")
@@ -107,7 +113,9 @@ class _Following:
         until = time.monotonic() + _LASTS_S
         yield _BEGIN
         with self._visit.service.feed.watch(self._visit.name) as watch:
+            first = self._from
             await self._look()
+            self._from = first
             while True:
                 for piece in self._drawn():
                     yield piece
@@ -127,23 +135,29 @@ class _Following:
     async def _wait(self, watch: Watch) -> None:
         entries = await watch.take(_LOOK_EVERY_S)
         if entries is None:
-            self._entries.clear()
+            # What was lost is not in the store yet, perhaps.
+            self._gap, self._behind_until_s = True, time.monotonic() + _WRITTEN_WITHIN_S
             await self._look()
         elif entries:
             self._take(entries)
             await asyncio.sleep(_TOGETHER_S)
             self._take(await watch.take(0) or [])
-        elif not self._is_ours or time.monotonic() - self._changed_s < 2 * _LOOK_EVERY_S:
+        elif not self._is_ours or time.monotonic() < self._behind_until_s:
             # Of another process; or written behind, just when we began to watch.
             await self._look()
+        else:
+            self._gap = False
 
     async def _look(self) -> None:
         """Read what the store has beyond what is known."""
-        after = keys.journal(*max(self._entries)) if self._entries else ""
+        known = bool(self._entries) and not self._gap
+        after = keys.journal(*max(self._entries)) if known else ""
         self._take(await read(self._visit.service.store, self._visit.name, after=after))
 
     def _take(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
+            if (entry.turn, entry.seq) in self._entries:
+                continue
             self._entries[entry.turn, entry.seq] = entry
             self._changed_s = time.monotonic()
             before = entry.turn - 1

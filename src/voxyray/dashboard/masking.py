@@ -7,7 +7,8 @@ from typing import Final
 
 _DOTS: Final = "••••••"
 # Digits that may be a phone number, however they are grouped; and e-mail addresses.
-_NUMBER: Final = re.compile(r"\+?\d(?:[\s().\-/]{0,2}\d){6,}")
+# Not within a word: ids are no numbers.
+_NUMBER: Final = re.compile(r"(?<![\w.])\+?\(?\d(?:[\s().\-/]{0,2}\d){6,}(?!\w)")
 _EMAIL: Final = re.compile(r"[^\s@<>\"',;:()]+@[^\s@<>\"',;:()]+\.[^\s@<>\"',;:()]+")
 _SCHEME: Final = re.compile(r"(?:sips?|client):")
 
@@ -38,3 +39,14 @@ def words(text: str, *, shown: bool) -> str:
     if shown:
         return text
     return _NUMBER.sub(_DOTS, _EMAIL.sub(f"{_DOTS}@{_DOTS}", text))
+
+
+def values(found: object, *, shown: bool) -> object:
+    """Do the same within what JSON holds; its numbers are counts and times, not telephones'."""
+    if isinstance(found, str):
+        return words(found, shown=shown)
+    if isinstance(found, dict):
+        return {name: values(value, shown=shown) for name, value in found.items()}
+    if isinstance(found, list | tuple):
+        return [values(value, shown=shown) for value in found]
+    return found

@@ -71,7 +71,7 @@ async def page(visit: Visit) -> Response:
     grouped, complete = await _sampled(visit, span)
     buckets = [_bucket(span, at_s, found, place) for place, (at_s, found) in enumerate(grouped)]
     digests = [digest for _, found in grouped for digest in found]
-    return visit.page(
+    return await visit.long_page(
         "overview.html",
         span=span,
         spans=SPANS,

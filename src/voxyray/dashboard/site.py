@@ -6,10 +6,12 @@ function that takes a `Visit`; `rooms` at the end of this module lists them.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import importlib.resources
 import logging
 import mimetypes
+import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -47,6 +49,7 @@ HEADERS: Final = {
 }
 _FOR_EVERYBODY: Final = ("login", "static")
 _STREAMS: Final = 100
+_SLICE_S: Final = 0.0005
 _SEARCHES: Final = 200
 
 Page: TypeAlias = Callable[["Visit"], Awaitable[Response]]
@@ -76,17 +79,30 @@ class Visit:
         """Render a whole page."""
         return Response(status, self.render(template, **values).encode(), HTML, self._cookie())
 
+    async def long_page(self, template: str, **values: Any) -> Response:
+        """Render a page that takes milliseconds, a little at a time: calls go on meanwhile."""
+        pieces, since = [], time.perf_counter()
+        for piece in self.site.templates.get_template(template).generate(self._known(values)):
+            pieces.append(piece)
+            if time.perf_counter() - since > _SLICE_S:
+                await asyncio.sleep(0)
+                since = time.perf_counter()
+        return Response(200, "".join(pieces).encode(), HTML, self._cookie())
+
     def render(self, template: str, **values: Any) -> str:
         """Render a template, with what all of them know."""
-        return self.site.templates.get_template(template).render(
-            visit=self,
-            session=self.session,
-            up=self.up,
-            form_token=self.site.access.form_token(self.session),
-            has_token=self.site.access.has_token,
-            release=__version__,
+        return self.site.templates.get_template(template).render(self._known(values))
+
+    def _known(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "visit": self,
+            "session": self.session,
+            "up": self.up,
+            "form_token": self.site.access.form_token(self.session),
+            "has_token": self.site.access.has_token,
+            "release": __version__,
             **values,
-        )
+        }
 
     def redirect(self, to: str, session: Session | None = None) -> Response:
         """Send the browser to another page, given from the dashboard's root."""
@@ -159,7 +175,9 @@ class Dashboard:
             return Response(308, headers={"Location": "dashboard/"})
         if not request.path.startswith(f"{ROOT}/"):
             return Response(404, b"not found\n")
-        room, _, name = request.path.removeprefix(f"{ROOT}/").partition("/")
+        room, slash, name = request.path.removeprefix(f"{ROOT}/").partition("/")
+        if slash and not name:
+            return Response(308, headers={"Location": f"../{quote(room)}"})
         visit = Visit(self, request, room, name)
         try:
             return await self._visit(visit)

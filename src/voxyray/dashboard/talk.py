@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from voxyray import journal
-from voxyray.dashboard import drawing
-from voxyray.dashboard.digests import JOURNAL, read
+from voxyray.dashboard import drawing, masking
+from voxyray.dashboard.digests import JOURNAL, aside, read
 from voxyray.dashboard.overview import nice
 from voxyray.dashboard.site import Visit
 from voxyray.errors import JournalError, RequestRefused, StoreError
@@ -42,17 +41,24 @@ async def page(visit: Visit) -> Response:
     live = visit.name in visit.service.runners
     if not entries and head is None and not live:
         raise RequestRefused("There is no such call, or it was forgotten by now.", 404)
-    # A long call takes some milliseconds to draw, which are not those of the others' calls.
-    return await asyncio.to_thread(_drawn, visit, head or {}, entries, live)
+    prices = visit.site.digests.prices
+    view = await aside(call_view, entries)
+    bill = await aside(receipt, entries, prices) if prices else None
+    return await _drawn(visit, head or {}, entries, live, view, bill)
 
 
-def _drawn(visit: Visit, head: Item, entries: Sequence[Entry], live: bool) -> Response:
-    view = call_view(entries)
-    bill = receipt(entries, visit.site.digests.prices) if visit.site.digests.prices else None
+async def _drawn(
+    visit: Visit,
+    head: Item,
+    entries: Sequence[Entry],
+    live: bool,
+    view: CallView,
+    bill: Receipt | None,
+) -> Response:
     lines = {each.number: each for each in bill.turns} if bill else {}
     scale_ms = nice(max(drawing.longest_ms(view.turns), _LEAST_SCALE_MS))
     state = drawing.state(entries[-1], live=live) if entries else drawing.State(live, "", 0.0)
-    return visit.page(
+    return await visit.long_page(
         "call.html",
         call=visit.name,
         number=visit.number(str(head.get("caller", ""))),
@@ -62,13 +68,9 @@ def _drawn(visit: Visit, head: Item, entries: Sequence[Entry], live: bool) -> Re
         follow=live or not state.ended,
         scale_ms=scale_ms,
         measured=latency({visit.name: view}),
-        bill=bill if _is_told(bill, view) else None,
+        bill=bill if view.turns else None,
         back=f"calls/{visit.name}",
     )
-
-
-def _is_told(bill: Receipt | None, view: CallView) -> bool:
-    return bill is not None and bool(view.turns)
 
 
 async def raw(visit: Visit) -> Response:
@@ -79,7 +81,9 @@ async def raw(visit: Visit) -> Response:
         items = await visit.service.store.query(pk, JOURNAL, after=after, limit=_ENTRIES)
     except StoreError:
         raise RequestRefused("There is no such call.", 404) from None
-    return visit.page(
+    if not items and not after:
+        raise RequestRefused("Nothing is written of such a call.", 404)
+    return await visit.long_page(
         "journal.html",
         call=visit.name,
         lines=[_line(visit, item) for item in items],
@@ -97,8 +101,9 @@ def _line(visit: Visit, item: Item) -> Line:
         return Line(place, None, "", "", str(error))
     fields = msgspec.to_builtins(entry.what)
     fields.pop("type", None)
-    text = msgspec.json.encode(fields).decode()
-    return Line(place, entry.at_ms, journal.kind(entry.what), visit.words(text))
+    hidden = masking.values(fields, shown=visit.session.numbers)
+    text = msgspec.json.encode(hidden).decode()
+    return Line(place, entry.at_ms, journal.kind(entry.what), text)
 
 
 async def _head(visit: Visit) -> Item | None:

@@ -101,19 +101,13 @@ class Application:
             body += event.get("body", b"")
             if not event.get("more_body") or len(body) > MAX_BODY_BYTES:
                 break  # the reception refuses a body that is too large
-        answer = await self.service.answer(
-            Request(
-                scope["method"],
-                self._path(scope),
-                scope["query_string"].decode("latin-1"),
-                _headers(scope),
-                body,
-                (scope.get("client") or ("",))[0],
-            )
-        )
+        answer = await self.service.answer(self._asked(scope, scope["method"], body))
         await _answer(answer, receive, send)
 
     async def _relay(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._path(scope).startswith("/dashboard/"):
+            await self._phone(scope, receive, send)
+            return
         await receive()  # websocket.connect
         try:
             if self._path(scope) != "/relay":
@@ -140,6 +134,25 @@ class Application:
             await self.service.end(runner)
             await line.finish()
 
+    async def _phone(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Carry a call of the browser phone."""
+        from voxyray.dashboard import phone  # the twin is nothing that a server starts with
+
+        await receive()  # websocket.connect
+        asked = self._asked(scope, "GET")
+        if asked.path != phone.SOCKET_PATH or not phone.is_allowed(self.service, asked):
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})  # becomes HTTP 403
+            return
+
+        async def text() -> str | None:
+            event = await receive()
+            return event.get("text") if event["type"] == "websocket.receive" else None
+
+        await send({"type": "websocket.accept"})
+        line = QueueLine(send)
+        await phone.talk(self.service, line, text)
+        await line.finish()
+
     async def _admit(self, receive: Receive, line: QueueLine) -> Runner | None:
         try:
             first = await asyncio.wait_for(receive(), SETUP_WITHIN_S)
@@ -150,6 +163,10 @@ class Application:
             line.close(_POLICY_VIOLATION, reason[:120])
             return None
         return self.service.start(admission, line)
+
+    def _asked(self, scope: Scope, method: str, body: bytes = b"") -> Request:
+        query, peer = scope["query_string"].decode("latin-1"), (scope.get("client") or ("",))[0]
+        return Request(method, self._path(scope), query, _headers(scope), body, peer)
 
     def _path(self, scope: Scope) -> str:
         """Give the path within this application: neither where it is mounted, nor a proxy's."""

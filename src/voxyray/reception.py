@@ -179,6 +179,15 @@ class Reception:
         agent = await self._current(caller.agent)
         return agent, str(self._binding(agent, caller)["instructions"])
 
+    async def choose(self, call_id: str, name: str, number: str) -> None:
+        """Bind a call that is about to come to an agent, whoever else takes that caller's calls.
+
+        Raises:
+            StoreError: it cannot be stored.
+        """
+        caller = await Caller.load(self._store, number)
+        await self._bind(self._checked(call_id), await self._current(name), caller)
+
     # HTTP
 
     async def answer(self, request: Request) -> Response:

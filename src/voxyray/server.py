@@ -41,6 +41,7 @@ def application(service: Service) -> web.Application:
     prefix = urlsplit(service.settings.base_url).path
     for base in {"", prefix}:  # proxies strip the public URL's path, or do not
         app.router.add_get(f"{base}/{{path:relay}}", _relay)
+        app.router.add_get(f"{base}/{{path:dashboard/phone/socket}}", _phone)
         app.router.add_route("*", f"{base}/{{path:.*}}", _http)
 
     async def close(_: web.Application) -> None:
@@ -69,17 +70,7 @@ async def _http(request: web.Request) -> web.StreamResponse:
         return web.Response(status=413, text="the body is too large\n")
     except web.RequestPayloadError:
         return web.Response(status=400, text="the body cannot be read\n")
-    service = request.app[_SERVICE]
-    answer = await service.answer(
-        Request(
-            request.method,
-            f"/{request.match_info['path']}",
-            request.rel_url.raw_query_string,
-            {name.lower(): value for name, value in request.headers.items()},
-            body,
-            request.remote or "",
-        )
-    )
+    answer = await request.app[_SERVICE].answer(_asked(request, body))
     headers = {"Content-Type": answer.content_type, **answer.headers}
     if answer.stream is None:
         return web.Response(status=answer.status, body=answer.body, headers=headers)
@@ -90,6 +81,44 @@ async def _http(request: web.Request) -> web.StreamResponse:
             async for piece in pieces:
                 await streamed.write(piece)
     return streamed
+
+
+def _asked(request: web.Request, body: bytes = b"") -> Request:
+    return Request(
+        request.method,
+        f"/{request.match_info['path']}",
+        request.rel_url.raw_query_string,
+        {name.lower(): value for name, value in request.headers.items()},
+        body,
+        request.remote or "",
+    )
+
+
+async def _phone(request: web.Request) -> web.StreamResponse:
+    """Carry a call of the browser phone."""
+    from voxyray.dashboard import phone  # the twin is nothing that a server starts with
+
+    service = request.app[_SERVICE]
+    socket = web.WebSocketResponse(
+        heartbeat=_HEARTBEAT_S, compress=False, max_msg_size=phone.MAX_MESSAGE_BYTES
+    )
+    if not socket.can_prepare(request).ok or not phone.is_allowed(service, _asked(request)):
+        return await _http(request)
+
+    async def receive() -> str | None:
+        message = await socket.receive()
+        return str(message.data) if message.type is WSMsgType.TEXT else None
+
+    await socket.prepare(request)
+    line = SocketLine(socket, request.transport)
+    lines = request.app[_LINES]
+    lines.add(line)
+    try:
+        await phone.talk(service, line, receive)
+        await line.close()
+    finally:
+        lines.discard(line)
+    return socket
 
 
 async def _relay(request: web.Request) -> web.StreamResponse:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from voxyray.dashboard import agents, calls, entrance, following, outbox, overview, talk
+from voxyray.dashboard import agents, calls, entrance, following, outbox, overview, phone, talk
 from voxyray.dashboard.site import Page
 
 ROOMS: Final[dict[tuple[str, str, bool], Page]] = {
@@ -19,6 +19,7 @@ ROOMS: Final[dict[tuple[str, str, bool], Page]] = {
     ("GET", "agents", True): agents.one,
     ("POST", "agents", True): agents.edit,
     ("GET", "outbox", False): outbox.page,
+    ("GET", "phone", False): phone.page,
     ("POST", "privacy", False): entrance.privacy,
     ("GET", "login", False): entrance.login,
     ("POST", "login", False): entrance.sign_in,

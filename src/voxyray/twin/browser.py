@@ -30,8 +30,9 @@ from voxyray.twin.speech import (
     Speech,
 )
 
-# What is really played takes its own time; only the wait for more text is the carrier's.
-TIMING: Final = msgspec.structs.replace(OBSERVED, speech_start_ms=0, preempt_ms=300)
+# What is really played takes its own time. The start is long enough for a sentence whose end comes
+# in a frame of its own (`settled_ms`) to be spoken in one go.
+TIMING: Final = msgspec.structs.replace(OBSERVED, speech_start_ms=120, preempt_ms=300)
 
 _SENTENCE_END: Final = re.compile(r"""[.!?…。！？\n]["'”’)\]]*\s*$""")
 _LONGEST: Final = 200  # characters of a sentence made of clauses: some voices fail on long ones

@@ -83,7 +83,8 @@ def judge(world: World) -> list[str]:
     problems = [*world.wrong, *_repeated_writes(world), *_dead_air(world), *_last_answer(world)]
     if not (weather.store_fails or weather.posts_fail):
         problems += _closed(world)
-    if fair and world.deleted:
+    ended = any(post.frame["type"] == "end" for post in world.wire)
+    if fair and world.deleted and not ended:
         problems.append("the call was refused")
     if fair:
         problems += [*_seen_in_time(world), *_prompts(world), *_told(world)]
@@ -200,7 +201,7 @@ def _shown(world: World) -> str:
 
 
 _fewer = settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 
 

@@ -410,6 +410,8 @@ class _Environment(InProcess):
             self._world.wrong.append(f"raised {error!r}")
             raise
         finally:
+            if self._machine.posting and not self._machine.dead:
+                self._world.wrong.append(f"frozen amid a post at {self._world.now}")
             self._machine.freeze()
 
     async def stop(self) -> None:

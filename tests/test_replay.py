@@ -330,6 +330,17 @@ def test_an_empty_session_is_an_error() -> None:
         replay(CallFile("CA1", (Session(setup_of(Desk().call), ()),)))
 
 
+def test_a_reply_of_any_length_fits_into_an_entry() -> None:
+    desk = Desk()
+    desk.say("hello")
+    for _ in range(100):
+        desk.delta("so long " * 1000)
+    desk.finish()
+    (closed,) = desk.noted(journal.LastSent)
+    assert len(closed.said) == 2000
+    assert closed.sent is not None
+
+
 # Exactly what was decided by
 
 

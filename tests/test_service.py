@@ -10,12 +10,13 @@ import pytest
 
 from tests.support.desk import make_agent
 from tests.support.models import HANG, ScriptedModel
-from voxyray import events, frames, journal
+from voxyray import callfile, events, frames, journal
 from voxyray.caller import Caller
 from voxyray.errors import SettingsError
 from voxyray.models.offline import OfflineModel
 from voxyray.models.openai import OpenAIModel
 from voxyray.reception import Admission
+from voxyray.replay import replay
 from voxyray.service import Service, choose_model
 from voxyray.settings import Settings
 from voxyray.stores import keys
@@ -68,6 +69,20 @@ async def test_a_call_is_listed_in_its_day_and_forgotten_when_it_ends() -> None:
     await service.close()
     (item,) = await service.store.query(keys.day(started))
     assert (item["call"], item["agent"], item["caller"]) == ("CA1", "agent", "+15550100001")
+
+
+@virtual
+async def test_what_a_call_was_made_with_is_kept_so_that_it_can_be_replayed() -> None:
+    service = open_service(ScriptedModel(["Hi ", 0.5, "there."]))
+    runner = service.start(admission(), Wire())
+    await asyncio.sleep(5.123)
+    runner.receive(frames.Prompt("hello"))
+    await asyncio.sleep(20)
+    runner.receive(events.Closed(1000))
+    await service.close()
+    call = await callfile.load(service.store, "CA1")
+    assert call.sessions[0].setup.instructions == "Be kind."
+    assert replay(call).identical
 
 
 @virtual

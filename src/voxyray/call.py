@@ -50,6 +50,7 @@ _CUT_FOLLOWS_KEY_S = 1.0  # a key that cuts in is reported just before its inter
 _END_FOLLOWS_S = 10.0
 _NOISE_RECHECK_S = 2.0
 _MAX_RESUMES = 2
+_MOST_KEPT = 2000  # characters of a reply in the journal; the deltas have them all
 _NEVER = -1.0  # before any time of the clock
 
 Phase: TypeAlias = Literal["new", "open", "ending", "closed"]
@@ -400,7 +401,8 @@ class Call:
 
     def _note_heard(self, turn: Turn, by: Literal["interrupt", "newer", "hangup"]) -> None:
         reply = turn.reply
-        self._note(journal.Heard(turn.number, reply.heard(), by, reply.said, self._sent_sum))
+        said = reply.said[:_MOST_KEPT]
+        self._note(journal.Heard(turn.number, reply.heard(), by, said, self._sent_sum))
 
     # The model
 
@@ -529,7 +531,8 @@ class Call:
         self.turn.reply.complete = True
         self._deadlines.disarm("filler", "answer")
         self._send(frames.CLOSE_CYCLE)
-        self._note(journal.LastSent(self.turn.reply.said, self._sent_sum))
+        said = self.turn.reply.said[:_MOST_KEPT]
+        self._note(journal.LastSent(said, self._sent_sum))
         if self._ending is not None:
             slack = _FAREWELL_LATEST_S if self._floor.plays_reported else _FAREWELL_SLACK_S
             self._deadlines.arm("farewell", max(self._floor.quiet_at, self._now) + slack)

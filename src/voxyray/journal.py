@@ -70,7 +70,8 @@ class FirstSent(_What, frozen=True, tag="first_sent"):
 class LastSent(_What, frozen=True, tag="last_sent"):
     """The reply was closed with `last: true`.
 
-    said: all of it, as sent. sent: a checksum of every frame of the session so far.
+    said: what was sent of it, or the beginning of that. sent: a checksum of every frame of the
+    session so far.
     """
 
     said: str = ""

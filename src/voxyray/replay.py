@@ -27,6 +27,7 @@ from voxyray.models import Finish, TextDelta
 
 _ERROR: Final = "Error: "
 _US: Final = 1_000_000
+_FINISH: Final = tuple(name for name in Finish.__struct_fields__ if name != "reason")
 
 
 class Input(msgspec.Struct, frozen=True):
@@ -294,7 +295,8 @@ class _Output:
         what = self._what
         if what.finish is None:
             return None
-        return events.ModelEvent(what.request, Finish(what.finish, what.model))
+        told = {name: getattr(what, name) for name in _FINISH if hasattr(what, name)}
+        return events.ModelEvent(what.request, Finish(what.finish, **told))
 
 
 def _deltas(

@@ -15,10 +15,11 @@ from tests.hosts.gated import GatedModel, gated_model
 from tests.hosts.hosting import NAME, public_url, serving
 from tests.hosts.third_party import ACCOUNT, TOKEN
 from tests.support.waterfalls import check_sums
-from voxyray import journal, twin
+from voxyray import callfile, journal, twin
 from voxyray.agent import Agent
 from voxyray.errors import StoreError
 from voxyray.models import Model
+from voxyray.replay import replay
 from voxyray.service import Service
 from voxyray.settings import Settings
 from voxyray.stores import Store, keys
@@ -78,18 +79,22 @@ class World:
 
     async def close(self) -> None:
         try:
-            await self._check_waterfalls()
+            await self._check_journals()
         finally:
             await self._stack.aclose()
 
-    async def _check_waterfalls(self) -> None:
-        """Hold every call of every test to this: the parts of its waits sum to them."""
+    async def _check_journals(self) -> None:
+        """Hold every call of every test to this: the parts of its waits sum to them, and it
+        replays identically, as far as its journal goes."""
         try:
             listed = await self.store.query(keys.day(time.time()))
             for each in listed:
                 items = await self.store.query(keys.call(each["call"]), "J#")
                 for turn in turns(map(journal.from_item, items)):
                     check_sums(turn)
+                if items and not self.service.recorder.lost:
+                    replayed = replay(await callfile.load(self.store, each["call"]))
+                    assert replayed.difference is None, str(replayed.difference)
         except StoreError:
             pass  # the test's store is broken on purpose
 

@@ -7,6 +7,7 @@ import pytest
 
 from tests.models.contract import TEXT, TOOLS, USAGE, Actor, ModelContract, Scene, Stage
 from tests.models.support import KEY
+from voxyray.models import hedging
 from voxyray.models.fallback import FallbackModel
 from voxyray.models.openai import OpenAIModel
 from voxyray.twin.provider import Behaviour, Provider
@@ -53,6 +54,19 @@ async def second_choice(scene: Scene) -> AsyncGenerator[Actor, None]:
         yield Actor(FallbackModel([first.model, second.model]), second.dropped)
 
 
+@asynccontextmanager
+async def side_by_side(scene: Scene) -> AsyncGenerator[Actor, None]:
+    async with openai(scene) as first, openai(scene) as second:
+        yield Actor(FallbackModel([[first.model, second.model]]), first.dropped)
+
+
+@asynccontextmanager
+async def late_first(scene: Scene) -> AsyncGenerator[Actor, None]:
+    late: Scene = "refuses" if scene == "refuses" else "never begins"
+    async with openai(late) as first, openai(scene) as second:
+        yield Actor(FallbackModel([[first.model, second.model]], hedge_share=1), second.dropped)
+
+
 class TestOpenAI(ModelContract):
     @pytest.fixture
     def stage(self) -> Stage:
@@ -63,4 +77,13 @@ class TestFallback(ModelContract):
     @pytest.fixture(params=[fallback, second_choice])
     def stage(self, request: pytest.FixtureRequest) -> Stage:
         stage: Stage = request.param
+        return stage
+
+
+class TestHedging(ModelContract):
+    @pytest.fixture(params=[side_by_side, late_first])
+    def stage(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Stage:
+        stage: Stage = request.param
+        if stage is late_first:
+            monkeypatch.setattr(hedging, "START_S", 0.005)
         return stage

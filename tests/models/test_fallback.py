@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import pytest
 
-from tests.models.support import ASK, collect, until_failure
+from tests.models.support import ASK, collect, said, until_failure
 from voxyray.errors import ModelError, ModelTimeout, SettingsError
 from voxyray.models import Delta, Finish, ModelRequest, TextDelta, ToolCall, Usage
 from voxyray.models.fallback import FallbackModel
@@ -19,10 +19,12 @@ class Fake:
         self.name = name
         self.script = script
         self.asked = 0
+        self.requests: list[ModelRequest] = []
         self.done: list[str] = []
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta, None]:
         self.asked += 1
+        self.requests.append(request)
         try:
             for step in self.script:
                 if step is None:
@@ -58,24 +60,62 @@ async def test_the_next_is_asked_after_any_failure_before_the_first_word(
     failure: ModelError,
 ) -> None:
     first, second = Fake("a", failure), Fake("b", HELLO, Finish("stop", "b"))
-    assert await collect(FallbackModel([first, second])) == [HELLO, Finish("stop", "b")]
+    hello, finish = await collect(FallbackModel([first, second]))
+    assert hello == HELLO
+    assert isinstance(finish, Finish)
+    assert finish.model == "b"
+    assert [(each.model, each.outcome) for each in finish.attempts] == [
+        ("a", "failed"),
+        ("b", "answered"),
+    ]
     assert first.done == ["stream closed"]
 
 
 async def test_usage_is_no_word() -> None:
     first = Fake("a", Usage(3), ModelError("cut"))
-    second = Fake("b", HELLO, Finish("stop"))
+    second = Fake("b", HELLO, Usage(4), Finish("stop"))
+    *deltas, finish = await collect(FallbackModel([first, second]))
+    assert deltas == [HELLO, Usage(4)]
+    assert isinstance(finish, Finish)
+    assert finish.model == "b"
+
+
+async def test_a_tool_call_of_an_answer_that_broke_off_is_asked_for_anew() -> None:
+    other = ToolCall("2", "book", "{}")
+    first, second = Fake("a", CALL, ModelError("cut")), Fake("b", other, Finish("tool_calls"))
+    calls = [
+        delta
+        for delta in await collect(FallbackModel([first, second]))
+        if isinstance(delta, ToolCall)
+    ]
+    assert calls == [other]
+    assert second.requests == [ASK]
+
+
+@pytest.mark.parametrize("failure", [ModelError("cut"), ModelTimeout("stalled"), None])
+async def test_an_answer_that_breaks_off_goes_on_in_another_model(
+    failure: ModelError | None,
+) -> None:
+    script = [failure] if failure else []
+    first = Fake("a", TextDelta("We are open until six, and"), *script)
+    second = Fake("b", TextDelta("until six"), TextDelta(", and on Sundays."), Finish("stop"))
     deltas = await collect(FallbackModel([first, second]))
-    assert deltas == [Usage(3), HELLO, Finish("stop", "b")]
+    assert said(deltas) == "We are open until six, and on Sundays."
+    finish = deltas[-1]
+    assert isinstance(finish, Finish)
+    assert [each.outcome for each in finish.attempts] == ["broke off", "answered"]
+    *before, prefix, ask = second.requests[0].messages
+    assert tuple(before) == ASK.messages
+    assert (prefix.role, prefix.content) == ("assistant", "We are open until six, and")
+    assert ask.role == "user"
+    assert "“open until six, and”" in str(ask.content)
 
 
-@pytest.mark.parametrize("begun", [HELLO, CALL])
-async def test_a_failure_after_the_first_word_or_call_is_passed_on(begun: Delta) -> None:
-    failure = ModelError("cut")
-    second = Fake("b", HELLO, Finish("stop"))
-    deltas, error = await until_failure(FallbackModel([Fake("a", begun, failure), second]))
-    assert (deltas, error) == ([begun], failure)
-    assert second.asked == 0
+async def test_when_nobody_can_go_on_the_failure_is_passed_on() -> None:
+    failure = ModelTimeout("stalled")
+    models = [Fake("a", HELLO, failure), Fake("b", ModelError("busy"))]
+    deltas, error = await until_failure(FallbackModel(models))
+    assert (deltas, error) == ([HELLO], failure)
 
 
 async def test_when_all_fail_each_is_named() -> None:

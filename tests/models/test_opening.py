@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from voxyray.errors import SettingsError
-from voxyray.models import Model
+from tests.models.support import collect, said
+from voxyray.errors import ModelError, SettingsError
+from voxyray.models import Model, hedging
 from voxyray.models.fallback import FallbackModel
 from voxyray.models.openai import OpenAIModel
-from voxyray.models.opening import open_model
+from voxyray.models.opening import models_named, open_model
+from voxyray.twin.provider import Behaviour, Provider
 
 KEY = "sk-very-secret-0123456789"
 
@@ -39,7 +43,19 @@ def test_several_fall_back_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", ["", "gpt-5.4-mini", "cohere:x", "openai", "OpenAI:x:", "openai:a,"]
+    "spec",
+    [
+        "",
+        "gpt-5.4-mini",
+        "cohere:x",
+        "openai",
+        "OpenAI:x:",
+        "openai:a,",
+        "openai:a |",
+        "| openai:a",
+        "openai:a || openai:b",
+        "openai:a, hedge=5%, openai:b | openai:c",
+    ],
 )
 def test_what_names_no_model_is_refused_with_the_forms(spec: str) -> None:
     message = refusal(spec)
@@ -51,7 +67,62 @@ def test_a_missing_name_is_said() -> None:
     assert "lacks the model's name" in refusal("openai: ")
 
 
-@pytest.mark.parametrize("spec", ["offline", "openai:a,offline", "offline:x"])
+async def asked_with(spec: str, key: str) -> list[str]:
+    """Give the keys that the models of a spec come with, in order, as all of them refuse."""
+    async with Provider.serve(Behaviour(status=500)) as provider:
+        model = opened(spec, key, provider.base_url)
+        with pytest.raises(ModelError):
+            await collect(model)
+        await model.close()
+    return [asked.headers["Authorization"] for asked in provider.requests]
+
+
+async def test_a_model_that_is_named_again_takes_the_next_key() -> None:
+    assert await asked_with("openai:a | openai:a", "one, two") == ["Bearer one", "Bearer two"]
+    assert await asked_with("openai:a, openai:a", "one") == ["Bearer one"] * 2
+    assert await asked_with("openai:a, openai:b", "one,two,") == ["Bearer one"] * 2
+    assert await asked_with("openai:a", " one , two") == ["Bearer one"]
+
+
+@pytest.mark.parametrize("spec", ["openai:a|openai:b", "openai:a | openai:b, hedge = 7.5 %"])
+async def test_a_bar_lets_the_second_speak_when_the_first_is_late(
+    spec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hedging, "START_S", 0.001)
+
+    def behave(body: dict[str, Any]) -> Behaviour:
+        return Behaviour(hang="headers") if body["model"] == "a" else Behaviour(text="Hello")
+
+    async with Provider.serve(behave) as provider:
+        model = opened(spec, KEY, provider.base_url)
+        deltas = await collect(model)
+        await model.close()
+    assert said(deltas) == "Hello"
+    assert model.name == "openai:a > openai:b"
+
+
+@pytest.mark.parametrize("share", ["0%", "101%", "5", "", "x%", "-1%", "0.1"])
+def test_a_share_that_is_none(share: str) -> None:
+    message = refusal(f"openai:a | openai:b, hedge={share}")
+    assert "hedge=5%" in message
+    assert f"hedge={share}" in message
+
+
+@pytest.mark.parametrize("spec", ["openai:a, hedge=5%", "openai:a, openai:b, hedge=5%"])
+def test_a_share_of_nothing_is_refused(spec: str) -> None:
+    assert "`|`" in refusal(spec)
+
+
+def test_the_single_models_of_a_spec() -> None:
+    assert models_named("openai:a | openai:b:c,openai:a, hedge=5%") == [
+        "openai:a",
+        "openai:b:c",
+        "openai:a",
+    ]
+    assert models_named("gpt") == ["gpt"]
+
+
+@pytest.mark.parametrize("spec", ["offline", "openai:a,offline", "openai:a|offline", "offline:x"])
 def test_offline_belongs_to_an_agents_folder(spec: str) -> None:
     assert "agent's folder" in refusal(spec)
 

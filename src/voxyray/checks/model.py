@@ -14,7 +14,7 @@ from voxyray.errors import AgentError, ModelError, SettingsError
 from voxyray.loading import load_agents
 from voxyray.models import Message, Model, ModelRequest, TextDelta
 from voxyray.models.openai import DEFAULT_BASE_URL
-from voxyray.models.opening import open_model
+from voxyray.models.opening import models_named, open_model
 from voxyray.settings import OFFLINE
 
 SLOW_MS: Final = 1500.0
@@ -26,7 +26,7 @@ async def models(setup: Setup) -> list[Finding]:
     """Ask every model that an agent uses, and each that another falls back to."""
     specs = _specs(setup)
     found = [_offline(setup)] if OFFLINE in specs else []
-    names = [part.strip() for spec in specs if spec != OFFLINE for part in spec.split(",")]
+    names = [name for spec in specs if spec != OFFLINE for name in models_named(spec)]
     if names:
         await _note_clock(setup)
     asked = await asyncio.gather(*(_ask(setup, name) for name in dict.fromkeys(names)))

@@ -65,11 +65,30 @@ class Usage(msgspec.Struct, frozen=True, tag_field="type", tag="usage"):
 FinishReason: TypeAlias = Literal["stop", "tool_calls", "length", "content_filter"]
 
 
+Outcome: TypeAlias = Literal["answered", "late", "failed", "broke off"]
+
+
+class Attempt(msgspec.Struct, frozen=True, array_like=True):
+    """One of several models that were asked for the same answer.
+
+    at_ms: from the request. outcome: `late` ones were cancelled when another spoke first, those
+    that `broke off` had said part of the answer.
+    """
+
+    model: str
+    at_ms: float
+    outcome: Outcome
+
+
 class Finish(msgspec.Struct, frozen=True, tag_field="type", tag="finish"):
-    """The end of a complete answer; model is the name of the one that gave it."""
+    """The end of a complete answer.
+
+    model: the name of the one that gave it, or its end. attempts: in order, if there were several.
+    """
 
     reason: FinishReason
     model: str = ""
+    attempts: tuple[Attempt, ...] = ()
 
 
 Delta: TypeAlias = TextDelta | ToolCall | Usage | Finish

@@ -1,84 +1,310 @@
-"""Several models as one: the next is asked while the caller has heard nothing yet."""
+"""Several models as one, so that neither a slow nor a broken one leaves the caller in silence.
+
+The next model is asked when one fails; when it is only late, if the two stand side by side; and
+when an answer breaks off, to go on with it. A model that keeps failing is asked last until a
+probe, which no caller waits for, finds it well again.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import Final, TypeAlias
 
 import msgspec
 
 from voxyray.errors import ModelError, SettingsError
-from voxyray.models import Delta, Finish, Model, ModelRequest, TextDelta, ToolCall
+from voxyray.models import (
+    Attempt,
+    Delta,
+    Finish,
+    Message,
+    Model,
+    ModelRequest,
+    Outcome,
+    TextDelta,
+)
+from voxyray.models.continuing import Joint, continued
+from voxyray.models.hedging import (
+    SHARE,
+    Budget,
+    Leg,
+    Member,
+    ended_early,
+    failure_of,
+    is_silent,
+    wait_for_any,
+)
+
+_log = logging.getLogger(__name__)
+
+_PROBE: Final = ModelRequest((Message("user", "Answer with the one word: ready"),))
+_Failures: TypeAlias = list[tuple[Member, ModelError]]
 
 
 class FallbackModel:
-    """Ask the first model; when it fails before its first word or tool call, the next.
+    """Ask the first model, and others when it is late, fails or breaks off.
 
-    A failure after that is passed on: words were spoken, and a second answer would contradict
-    them. `Finish.model` tells who answered.
+    models: in order of preference; those of an inner sequence stand in for one another already
+    when one is late (at most two are asked at once). hedge_share: of the requests may be asked
+    twice for that. `Finish.model` tells who answered, `Finish.attempts` who was asked.
+
+    A tool call is passed on with the finish, never from an answer that broke off. When no model
+    is left, the failure is passed on.
 
     Raises:
         SettingsError: no model was given.
     """
 
-    def __init__(self, models: Sequence[Model]) -> None:
-        if not models:
+    def __init__(
+        self, models: Sequence[Model | Sequence[Model]], *, hedge_share: float = SHARE
+    ) -> None:
+        groups = [each if isinstance(each, Sequence) else (each,) for each in models]
+        self._members = [
+            Member(model, number) for number, group in enumerate(groups) for model in group
+        ]
+        if not self._members:
             raise SettingsError("a fallback needs at least one model; name one in VOXYRAY_MODEL")
-        self.name = " > ".join(model.name for model in models)
-        self._models = tuple(models)
+        self.name = " > ".join(member.model.name for member in self._members)
+        self._budget = Budget(hedge_share)
+        self._probes: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
         return f"<FallbackModel {self.name}>"
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta, None]:
-        """Ask one model after the other until one begins to answer.
+        """Ask until one model has answered to the end.
 
         Raises:
-            ModelError: none did (the message names each), or the one that began broke off.
+            ModelError: none did (the message names each), or an answer broke off and no model
+                was left to go on.
         """
-        failures: list[ModelError] = []
-        for model in self._models:
-            begun = False
-            try:
-                async with aclosing(model.stream(request)) as deltas:
-                    async for delta in deltas:
-                        begun = begun or isinstance(delta, TextDelta | ToolCall)
-                        yield _signed(delta, model.name)
-                return
-            except ModelError as error:
-                if begun:
-                    raise
-                failures.append(error)
-        raise _all_failed(self._models, failures)
+        self._probe_what_may_be_well()
+        answer = _Answer(self._by_health(), self._budget, request)
+        try:
+            while True:
+                leg = await answer.first_to_speak()
+                try:
+                    # Not `async for`: what was read in the race comes first.
+                    delta = leg.first
+                    while not isinstance(delta, Finish):
+                        if type(delta) is TextDelta:
+                            if answer.joint is not None:
+                                delta = TextDelta(answer.joint.feed(delta.text))
+                            if delta.text:
+                                answer.said.append(delta.text)
+                                yield delta
+                        elif delta is not None:
+                            leg.held.append(delta)
+                        delta = await anext(leg.stream)
+                except StopAsyncIteration:
+                    answer.break_off(leg, ended_early(leg.member.model))
+                except ModelError as error:
+                    answer.break_off(leg, error)
+                else:
+                    for last in answer.finish(leg, delta):
+                        yield last
+                    return
+        finally:
+            await answer.close()
 
     async def warm(self) -> None:
         """Warm every model at the same time."""
-        await asyncio.gather(*(model.warm() for model in self._models), return_exceptions=True)
+        await asyncio.gather(
+            *(member.model.warm() for member in self._members), return_exceptions=True
+        )
 
     async def close(self) -> None:
         """Close every model, also when one of them cannot be."""
+        for probe in self._probes:
+            probe.cancel()
+        if self._probes:
+            await asyncio.wait(self._probes)
         results = await asyncio.gather(
-            *(model.close() for model in self._models), return_exceptions=True
+            *(member.model.close() for member in self._members), return_exceptions=True
         )
         for result in results:
             if isinstance(result, BaseException):
                 raise result
 
+    def _by_health(self) -> list[Member]:
+        now = asyncio.get_running_loop().time()
+        return sorted(self._members, key=lambda each: each.breaker.state(now) != "closed")
 
-def _signed(delta: Delta, name: str) -> Delta:
-    if isinstance(delta, Finish) and not delta.model:
-        return msgspec.structs.replace(delta, model=name)
-    return delta
+    def _probe_what_may_be_well(self) -> None:
+        loop = asyncio.get_running_loop()
+        for member in self._members:
+            if member.breaker.begin_probe(loop.time()):
+                # In a context of its own: what it logs is of no call.
+                task = loop.create_task(_probe(member), context=contextvars.Context())
+                self._probes.add(task)
+                task.add_done_callback(self._probes.discard)
 
 
-def _all_failed(models: Sequence[Model], failures: Sequence[ModelError]) -> ModelError:
+class _Answer:
+    """One request on its way through the models; said: what was passed on of it."""
+
+    def __init__(self, members: list[Member], budget: Budget, request: ModelRequest) -> None:
+        self.said: list[str] = []
+        self.joint: Joint | None = None
+        self._began = asyncio.get_running_loop().time()
+        self._untried = members
+        self._budget = budget
+        self._request = self._original = request
+        self._legs: list[Leg] = []
+        self._failures: _Failures = []
+        self._broken: ModelError | None = None
+
+    async def first_to_speak(self) -> Leg:
+        """Ask one model after the other, or two at once, until one begins to answer.
+
+        Raises:
+            ModelError: none does.
+        """
+        while self._untried:
+            partner = self._partner()
+            leg = self._ask(self._untried[0])
+            if partner is not None:
+                winner = await self._race(leg, partner)
+                if winner is not None:
+                    return winner
+                continue
+            try:
+                await leg.listen()
+            except ModelError as error:
+                self._fail(leg, error)
+            else:
+                return leg
+        raise self._broken or _all_failed(self._failures)
+
+    def break_off(self, leg: Leg, error: ModelError) -> None:
+        """Prepare that another model goes on with what was said."""
+        said = "".join(self.said)
+        self._fail(leg, error, "broke off" if said else "failed")
+        if said and self._broken is None:
+            self._broken = error
+        if said.strip():
+            self._request = continued(self._original, said)
+        self.joint = Joint(said) if said else None
+
+    def finish(self, leg: Leg, finish: Finish) -> list[Delta]:
+        """Give what is passed on at the end."""
+        leg.outcome = "answered"
+        leg.member.breaker.succeeded()
+        rest = self.joint.end() if self.joint is not None else ""
+        last: list[Delta] = [TextDelta(rest)] if rest else []
+        attempts: tuple[Attempt, ...] = ()
+        if len(self._legs) > 1:
+            attempts = tuple(map(self._attempt, self._legs))
+        model = finish.model or leg.member.model.name
+        signed = msgspec.structs.replace(finish, model=model, attempts=attempts)
+        return [*last, *leg.held, signed]
+
+    async def close(self) -> None:
+        """Close all streams; those of losers were cancelled when they lost."""
+        for leg in self._legs:
+            if leg.outcome is None and leg.first is not None:
+                leg.member.breaker.succeeded()  # the caller cut an answer that was under way
+        if len(self._legs) == 1:
+            await self._legs[0].close()
+        else:
+            await asyncio.gather(*(leg.close() for leg in self._legs))
+
+    async def _race(self, leg: Leg, partner: Member) -> Leg | None:
+        """Give the first to speak; None if the model failed, and its partner if it was asked."""
+        self._budget.earn()
+        leg.start()
+        racing = [leg]
+        while not await wait_for_any(racing, leg.member.late_after_s):
+            # Others may have found out meanwhile that it does not answer at all.
+            if not self._is_well(leg.member) or self._budget.spend():
+                rival = self._ask(partner)
+                rival.start()
+                racing.append(rival)
+                break
+        silent: Leg | None = None
+        while racing:
+            await wait_for_any(racing)
+            for each in [each for each in racing if each.task and each.task.done()]:
+                racing.remove(each)
+                error = failure_of(each)
+                if error is not None:
+                    self._fail(each, error)
+                elif is_silent(each) and racing:
+                    silent = each  # the other may have something to say
+                else:
+                    for loser in racing if silent is None else [*racing, silent]:
+                        self._drop(loser)
+                    return each
+        return silent
+
+    def _ask(self, member: Member) -> Leg:
+        self._untried.remove(member)
+        leg = Leg(member, self._request)
+        self._legs.append(leg)
+        return leg
+
+    def _partner(self) -> Member | None:
+        """Give who may stand in for the next model if it is late: one that is well."""
+        first, *others = self._untried
+        for member in others:
+            if member.group == first.group and self._is_well(member):
+                return member
+        return None
+
+    def _is_well(self, member: Member) -> bool:
+        return member.breaker.state(asyncio.get_running_loop().time()) == "closed"
+
+    def _fail(self, leg: Leg, error: ModelError, outcome: Outcome = "failed") -> None:
+        leg.outcome = outcome
+        self._failures.append((leg.member, error))
+        self._count(leg)
+
+    def _drop(self, leg: Leg) -> None:
+        """Cancel a loser; should the winner break off, it may go on."""
+        leg.outcome = "late"
+        self._untried.append(leg.member)
+        if leg.cancel():
+            self._count(leg)
+
+    def _count(self, leg: Leg) -> None:
+        if leg.member.breaker.failed(asyncio.get_running_loop().time()):
+            name = leg.member.model.name
+            _log.warning("%s keeps failing or being late, and is asked last for now", name)
+
+    def _attempt(self, leg: Leg) -> Attempt:
+        at_ms = round((leg.at - self._began) * 1000, 3)
+        return Attempt(leg.member.model.name, at_ms, leg.outcome or "late")
+
+
+async def _probe(member: Member) -> None:
+    """Ask a model that was failing for one word, and hang up when it begins."""
+    answered: bool | None = None
+    try:
+        async with aclosing(member.model.stream(_PROBE)) as deltas:
+            async for delta in deltas:
+                if isinstance(delta, TextDelta | Finish):
+                    answered = True
+                    break
+    except ModelError:
+        answered = False
+    finally:
+        now = asyncio.get_running_loop().time()
+        member.breaker.end_probe(now, answered=answered)
+    if answered:
+        _log.warning("%s answers again", member.model.name)
+
+
+def _all_failed(failures: _Failures) -> ModelError:
     lines = []
-    for model, error in zip(models, failures, strict=True):
-        said = str(error)
-        lines.append(said if said.startswith(model.name) else f"{model.name}: {said}")
+    for member, error in failures:
+        said, name = str(error), member.model.name
+        lines.append(said if said.startswith(name) else f"{name}: {said}")
     return ModelError(
         "no model answered: " + "; ".join(lines),
-        retryable=any(error.retryable for error in failures),
-        loggable="no model answered: " + "; ".join(error.loggable for error in failures),
+        retryable=any(error.retryable for _, error in failures),
+        loggable="no model answered: " + "; ".join(error.loggable for _, error in failures),
     )

@@ -260,3 +260,38 @@ async def test_without_tools_nothing_can_be_built() -> None:
     assert stored is not None
     with pytest.raises(AgentError, match="the tools of shop are in no function"):
         definitions.build("shop", stored, local)
+
+
+class TestHistory:
+    async def test_every_version_is_kept_newest_first(self) -> None:
+        store = MemoryStore()
+        await definitions.push(store, AGENT)
+        await definitions.save(store, AGENT, edited(greeting="Good day!"))
+        kept = await definitions.history(store, "shop", 10)
+        assert [each.version for each in kept] == [2, 1]
+        assert [each.stored.definition.greeting for each in kept] == ["Good day!", AGENT.greeting]
+        assert kept[0].at_ms >= kept[1].at_ms > 0
+        assert [e.version for e in await definitions.history(store, "shop", 1, upto=1)] == [1]
+
+    async def test_a_deployment_that_keeps_an_edit_adds_no_version_of_it(self) -> None:
+        store = MemoryStore()
+        await definitions.deploy(store, AGENT, None)
+        await definitions.save(store, AGENT, edited(greeting="Good day!"))
+        done = await definitions.deploy(store, AGENT, None)
+        assert done.done == "kept"
+        assert [each.version for each in await definitions.history(store, "shop", 9)] == [2, 1]
+
+    async def test_damaged_versions_are_left_out(self) -> None:
+        store = MemoryStore()
+        await definitions.push(store, AGENT)
+        await store.append([{"pk": "AGENT#shop", "sk": keys.edit(2), "version": 2}])
+        assert [each.version for each in await definitions.history(store, "shop", 9)] == [1]
+
+    async def test_an_edit_of_an_older_version_is_refused(self) -> None:
+        store = MemoryStore()
+        await definitions.push(store, AGENT)
+        assert await definitions.save(store, AGENT, edited(greeting="One"), expected=1) == 2
+        with pytest.raises(ConditionFailed, match="version 2, not 1"):
+            await definitions.save(store, AGENT, edited(greeting="Two"), expected=1)
+        with pytest.raises(ConditionFailed):
+            await definitions.save(store, AGENT, edited(greeting="Two"), expected=0)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from voxyray import journal
 from voxyray.dashboard import wording
+from voxyray.dashboard.digests import ASKED
 from voxyray.dashboard.site import Visit
 from voxyray.journal import Entry
+from voxyray.latency import Percentiles, percentiles
 from voxyray.receipts import TurnReceipt
 from voxyray.transcript import ToolView
 from voxyray.waterfall import Cut, Part, TurnView
@@ -61,11 +63,12 @@ class TurnShown(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct, frozen=True):
-    """How far a call is."""
+    """How far a call is; gap: of the turns that were answered so far."""
 
     live: bool
-    ended: str
-    length_ms: float
+    ended: str = ""
+    length_ms: float = 0.0
+    gap: Percentiles = Percentiles()
 
 
 def turn(
@@ -113,10 +116,19 @@ def bars(parts: Sequence[Part], scale_ms: float) -> list[Bar]:
     return shown
 
 
-def state(last: Entry, *, live: bool) -> State:
-    """Tell how far a call is by its last entry."""
+def state(last: Entry, gaps_ms: Iterable[float], *, live: bool) -> State:
+    """Tell how far a call is by its last entry, and how fast it was answered."""
     ended = last.what.why if isinstance(last.what, journal.CallEnded) else ""
-    return State(live, "" if live else ended, last.at_ms)
+    return State(live, "" if live else ended, last.at_ms, percentiles(gaps_ms))
+
+
+def gaps_ms(views: Iterable[TurnView]) -> dict[int, float]:
+    """Give how long callers waited for an answer, by turn."""
+    return {
+        view.number: view.gap_ms
+        for view in views
+        if view.gap_ms is not None and view.cause in ASKED
+    }
 
 
 def announced(visit: Visit, view: TurnView) -> str:

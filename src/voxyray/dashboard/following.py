@@ -15,7 +15,7 @@ import msgspec
 
 from voxyray import journal
 from voxyray.dashboard import drawing
-from voxyray.dashboard.digests import read
+from voxyray.dashboard.digests import aside, read
 from voxyray.dashboard.site import Visit
 from voxyray.errors import StoreError
 from voxyray.feed import Watch
@@ -103,6 +103,7 @@ class _Following:
         self._changed_s = time.monotonic()
         self._behind_until_s = self._changed_s + _WRITTEN_WITHIN_S
         self._gap = False
+        self._gaps_ms: dict[int, float] = {}
         self._scale_ms = _number(visit.query.get("scale", ""))
         # After a break the browser tells the last turn it has; else the page does.
         last = visit.request.headers.get("last-event-id") or visit.query.get("turn", "")
@@ -116,6 +117,7 @@ class _Following:
             first = self._from
             await self._look()
             self._from = first
+            self._gaps_ms = drawing.gaps_ms(await aside(turns, list(self._entries.values())))
             while True:
                 for piece in self._drawn():
                     yield piece
@@ -181,12 +183,13 @@ class _Following:
         pieces = []
         for view in turns(some):
             if view.number >= first:
+                self._gaps_ms |= drawing.gaps_ms([view])
                 shown = drawing.turn(self._visit, view, self._scale_ms)
                 html = self._visit.render("turn.html", turn=shown)
                 said = drawing.announced(self._visit, view)
                 pieces.append(_piece(f"turn-{view.number}", html, "turns", said, view.number))
         last = self._entries[places[-1]]
-        state = drawing.state(last, live=self._is_ours)
+        state = drawing.state(last, self._gaps_ms.values(), live=self._is_ours)
         html = self._visit.render("state.html", state=state)
         return [*pieces, _piece("call-state", html)]
 

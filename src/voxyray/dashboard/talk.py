@@ -14,7 +14,6 @@ from voxyray.dashboard.overview import nice
 from voxyray.dashboard.site import Visit
 from voxyray.errors import JournalError, RequestRefused, StoreError
 from voxyray.journal import Entry
-from voxyray.latency import latency
 from voxyray.receipts import Receipt, receipt
 from voxyray.reception import Response
 from voxyray.stores import Item, keys
@@ -57,7 +56,9 @@ async def _drawn(
 ) -> Response:
     lines = {each.number: each for each in bill.turns} if bill else {}
     scale_ms = nice(max(drawing.longest_ms(view.turns), _LEAST_SCALE_MS))
-    state = drawing.state(entries[-1], live=live) if entries else drawing.State(live, "", 0.0)
+    state = drawing.State(live)
+    if entries:
+        state = drawing.state(entries[-1], drawing.gaps_ms(view.turns).values(), live=live)
     return await visit.long_page(
         "call.html",
         call=visit.name,
@@ -67,8 +68,7 @@ async def _drawn(
         state=state,
         follow=live or not state.ended,
         scale_ms=scale_ms,
-        measured=latency({visit.name: view}),
-        bill=bill if view.turns else None,
+        bill=bill if view.turns and state.ended else None,
         back=f"calls/{visit.name}",
     )
 

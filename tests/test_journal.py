@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from voxyray import frames, journal
 from voxyray.errors import JournalError, StoreError
 from voxyray.journal import Entry, from_item, to_item
-from voxyray.models import ToolCall, Usage
+from voxyray.models import Attempt, ToolCall, Usage
 from voxyray.stores import values
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
@@ -31,6 +31,9 @@ FRAMES = st.sampled_from(
     ]
 )
 ARRIVALS = st.builds(journal.Arrival, st.sampled_from(["call", "usage"]), TIMES, NUMBERS, NUMBERS)
+
+OUTCOMES = st.sampled_from(["answered", "late", "failed", "broke off"])
+ATTEMPTS = st.builds(Attempt, TEXT, TIMES, OUTCOMES)
 
 
 def build(kind: Any) -> st.SearchStrategy[Any]:
@@ -54,6 +57,7 @@ def _field(hint: Any) -> st.SearchStrategy[Any]:
         tuple[tuple[float, str], ...]: st.lists(st.tuples(TIMES, TEXT), max_size=3).map(tuple),
         tuple[ToolCall, ...]: st.lists(st.builds(ToolCall, TEXT, TEXT, TEXT)).map(tuple),
         tuple[frames.OutboundFrame, ...]: st.lists(FRAMES, max_size=2).map(tuple),
+        tuple[Attempt, ...]: st.lists(ATTEMPTS, max_size=2).map(tuple),
         tuple[journal.Arrival, ...]: st.lists(ARRIVALS, max_size=2).map(tuple),
         float | None: st.none() | TIMES,
         Usage | None: st.none() | st.builds(Usage, NUMBERS, NUMBERS, NUMBERS),

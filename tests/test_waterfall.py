@@ -15,7 +15,7 @@ from tests.support.desk import Desk, make_agent
 from tests.support.waterfalls import check_sums
 from tests.test_call_invariants import CallMachine
 from voxyray import events, frames, journal
-from voxyray.models import Finish, TextDelta, Usage
+from voxyray.models import Attempt, Finish, TextDelta, Usage
 from voxyray.policy import Policy
 from voxyray.transcript import CutBy
 from voxyray.waterfall import (
@@ -163,6 +163,28 @@ def test_failed_attempts_are_parts_of_their_own(desk: Desk) -> None:
     assert view.gap_ms == 900.0
     assert view.culprit is not None
     assert view.culprit.kind == "failure"
+
+
+def test_other_models_that_were_asked_are_told(desk: Desk) -> None:
+    desk.say("Hello?")
+    desk.pass_time(1.2)
+    desk.delta("Hi")
+    desk.pass_time(2.0)
+    desk.delta(" there.")
+    attempts = (
+        Attempt("a", 0.0, "late"),
+        Attempt("b", 900.0, "broke off"),
+        Attempt("c", 3000.0, "answered"),
+    )
+    desk.do(events.ModelEvent(1, Finish("stop", "c", attempts)))
+    view = last(desk)
+    told = ["a was late; b broke off", "b broke off; c answered"]
+    assert [part.detail for part in view.parts if part.kind == "model"] == ["; ".join(told)]
+    others = [(mark.at_ms, mark.detail) for mark in view.marks if mark.name == "other_model"]
+    assert others == [(900.0, told[0]), (3000.0, told[1])]
+    times = [mark.at_ms for mark in view.marks]
+    assert times == sorted(times)
+    assert view.model == "c"
 
 
 def test_a_filler_is_told_apart_and_ends_no_gap(desk: Desk) -> None:

@@ -54,6 +54,7 @@ class Asked:
             finish.model if finish else "",
             steps,
             tuple(self.others),
+            finish.attempts if finish else (),
         )
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from voxyray import frames
 from voxyray.errors import JournalError, StoreError
-from voxyray.models import FinishReason, ToolCall, Usage
+from voxyray.models import Attempt, FinishReason, ToolCall, Usage
 from voxyray.stores import Item, keys
 
 VERSION = 1
@@ -99,7 +99,8 @@ class ModelOutput(_What, frozen=True, tag="model_output"):
 
     finish is None if the request was cancelled or failed. steps: where in the journal they came,
     as (delta, seq) pairs: from that delta on, that entry was the next. others: when and where
-    tool calls and usage came. Empty if they were not kept; replay needs them.
+    tool calls and usage came. Empty if they were not kept; replay needs them. attempts: as in
+    `Finish`.
     """
 
     request: int
@@ -110,6 +111,7 @@ class ModelOutput(_What, frozen=True, tag="model_output"):
     model: str = ""
     steps: tuple[tuple[int, int], ...] = ()
     others: tuple[Arrival, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
 
 
 class ModelFailure(_What, frozen=True, tag="model_failure"):

@@ -9,13 +9,14 @@ None, never a guess: the entries of a live or crashed call may stop anywhere.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, Literal, TypeAlias
+from itertools import pairwise
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
 from voxyray import frames, journal
 from voxyray.journal import Entry
-from voxyray.models import Usage
+from voxyray.models import Attempt, Usage
 from voxyray.transcript import CutBy, Spoken, ToolView, rebuild, tool_views
 
 PartKind: TypeAlias = Literal["voxyray", "model", "failure", "tools", "held", "carrier", "server"]
@@ -23,6 +24,7 @@ PartKind: TypeAlias = Literal["voxyray", "model", "failure", "tools", "held", "c
 MarkName: TypeAlias = Literal[
     "turn_started",
     "model_requested",
+    "other_model",
     "first_token",
     "first_sent",
     "last_sent",
@@ -42,6 +44,8 @@ _WAITED: Final = "first token"
 _ASKS: Final = "asks for tools"
 _NO_WORDS: Final = "no words"
 _FAILED: Final = "model, failed attempt"
+_WHY_ANOTHER: Final = {"failed": "failed", "broke off": "broke off"}
+_HOW_IT_WENT: Final = {"late": "came second", "failed": "failed", "broke off": "broke off"}
 _HELD: Final = "first token to first words"
 _CARRIER: Final = "carrier and text-to-speech"
 
@@ -67,8 +71,9 @@ class Part(msgspec.Struct, frozen=True):
     """One stretch of a gap.
 
     at_ms: from the end of the caller's input. ms: None if it is unknown or still going on. detail:
-    why it is unknown, or how an attempt failed. kind `held` is the time from the model's first
-    token to words that could be spoken; `server` is all but the carrier, seen from outside.
+    why it is unknown, how an attempt failed, or which other models were asked. kind `held` is the
+    time from the model's first token to words that could be spoken; `server` is all but the
+    carrier, seen from outside.
     """
 
     kind: PartKind
@@ -205,8 +210,10 @@ def _turn(ordered: list[Entry], number: int) -> TurnView:
     own = [entry for entry in ordered if entry.turn == number]
     started = next((e for e in own if isinstance(e.what, journal.TurnStarted)), None)
     spoken = rebuild(ordered, number)
+    others = _other_models(own)
     origin_us = microseconds(started) if started else None
     parts, gap_us, audible_us = _parts(ordered, own, started)
+    parts = tuple(_with_others(part, others, origin_us) for part in parts)
     what = started.what if started else None
     zero_us = microseconds(own[0]) if origin_us is None else origin_us
     outputs = [e.what for e in own if isinstance(e.what, journal.ModelOutput)]
@@ -227,7 +234,7 @@ def _turn(ordered: list[Entry], number: int) -> TurnView:
         audible_ms=audible_us / 1000 if audible_us is not None else None,
         tokens=_sum([output.usage for output in outputs if output.usage is not None]),
         model=next((output.model for output in reversed(outputs) if output.model), ""),
-        marks=_marks(own, zero_us),
+        marks=_marks(own, others, zero_us),
         agent=agent,
     )
 
@@ -396,6 +403,43 @@ def speaking(entry: Entry) -> bool | None:
     return None
 
 
+# Several models
+
+
+class _Other(NamedTuple):
+    """A further model that was asked in a request, which began at asked_us."""
+
+    asked_us: int
+    at_ms: float
+    told: str
+
+
+def _other_models(own: list[Entry]) -> list[_Other]:
+    asked = {e.what.request: e for e in own if isinstance(e.what, journal.ModelRequested)}
+    others = []
+    for entry in own:
+        if isinstance(entry.what, journal.ModelOutput) and entry.what.request in asked:
+            request = asked[entry.what.request]
+            for before, attempt in pairwise(entry.what.attempts):
+                at_ms = request.at_ms + attempt.at_ms
+                others.append(_Other(microseconds(request), at_ms, _told(before, attempt)))
+    return others
+
+
+def _told(before: Attempt, attempt: Attempt) -> str:
+    why = _WHY_ANOTHER.get(before.outcome, "was late")
+    return f"{before.model} {why}; {attempt.model} {_HOW_IT_WENT.get(attempt.outcome, 'answered')}"
+
+
+def _with_others(part: Part, others: list[_Other], origin_us: int | None) -> Part:
+    """Tell in a model's part which others were asked."""
+    if part.kind != "model" or part.ms is None or not others:
+        return part
+    at_us = (origin_us or 0) + round(part.at_ms * 1000)
+    told = [other.told for other in others if other.asked_us == at_us]
+    return msgspec.structs.replace(part, detail="; ".join(told))
+
+
 # Cuts
 
 
@@ -440,12 +484,17 @@ def _stopped_before_words(
 # Marks
 
 
-def _marks(own: list[Entry], zero_us: int) -> tuple[Mark, ...]:
+def _marks(own: list[Entry], others: list[_Other], zero_us: int) -> tuple[Mark, ...]:
     marks = []
     for entry in own:
         named = _mark(entry.what)
         if named is not None:
             marks.append(Mark(named[0], _since(entry.at_ms, zero_us), named[1]))
+    for other in others:
+        # Told with the finish, but it was long before.
+        mark = Mark("other_model", _since(other.at_ms, zero_us), other.told)
+        place = next((n for n, m in enumerate(marks) if m.at_ms > mark.at_ms), len(marks))
+        marks.insert(place, mark)
     return tuple(marks)
 
 

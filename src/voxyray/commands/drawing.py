@@ -212,7 +212,7 @@ def _notes(turn: TurnView) -> list[str]:
     notes += [
         f"bridged after {milliseconds(filler.at_ms)}: {filler.text}" for filler in turn.fillers
     ]
-    notes += [f"{part.label}: {part.detail}" for part in turn.parts if part.kind == "failure"]
+    notes += [f"{part.label}: {part.detail}" for part in turn.parts if part.detail and part.ms]
     cut = turn.cut
     if cut is not None and cut.by == "interrupt" and turn.said:
         late = "not one word was sent after it"

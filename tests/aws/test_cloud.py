@@ -26,8 +26,7 @@ from voxyray.twin.cloud.gateway import Manners
 from voxyray.twin.provider import Behaviour
 
 pytest.importorskip("awslambdaric")
-# One worker runs all of it, so that there is one cloud (`pytest --dist loadgroup`).
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("cloud")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # for the cloud's sake, which runs in it
 
 LONG = Behaviour(tokens=200, rate=25)  # eight seconds of words
 SORRY = "I lost the thread"
@@ -259,13 +258,23 @@ async def test_frames_in_disorder_and_twice(world: World, seed: int) -> None:
 # When something breaks
 
 
-async def test_a_process_dies_amid_a_reply(world: World) -> None:
-    session = await world.place("teller")
-    world.provider.script = [LONG, Behaviour(text="Here again.")]
-    await session.say("Tell me everything.")
-    await listen(session, 3)
+async def test_processes_die_amid_a_reply_and_before_it(world: World) -> None:
+    amid, before = await world.place("teller"), await world.place("teller")
+    late = Behaviour(text="Too late.", first_token_ms=30_000)
+    world.provider.script = [LONG, late, Behaviour(text="Here again.")]
+    await amid.say("Tell me everything.")
+    await listen(amid, 3)
+    await before.say("Tell me more.")
+    async with asyncio.timeout(SOON_S):
+        await world.provider.wait_requests(2)
     for number in world.relay.running:
         world.relay.kill(number)
+    await asyncio.gather(recovers(amid), recovers(before))
+    assert {await ended_by(world, each) for each in (amid, before)} == {"caller"}
+
+
+async def recovers(session: Session) -> None:
+    """Hear an answer or an apology, and have the next turn."""
     heard = ""
     async with asyncio.timeout(SOON_S):
         while "Here again." not in heard and SORRY not in heard:
@@ -274,7 +283,10 @@ async def test_a_process_dies_amid_a_reply(world: World) -> None:
     await session.say("Go on.")
     assert await session.reply() == "Here again."
     await session.close()
-    await world.ended(session.call_sid)
+
+
+async def ended_by(world: World, session: Session) -> str:
+    return (await world.ended(session.call_sid)).why
 
 
 async def test_a_throttled_table(world: World) -> None:
@@ -309,7 +321,7 @@ async def test_a_throttled_table(world: World) -> None:
     await session.say("Thanks.")
     assert await session.reply() == "Yes."
     await session.close()
-    assert (await world.ended(session.call_sid)).why == "caller"
+    assert await ended_by(world, session) == "caller"
 
 
 @pytest.mark.parametrize("disconnects", [True, False])
@@ -349,7 +361,7 @@ async def test_silence_by_the_queue(world: World) -> None:
     assert await session.reply() == "Nobody is there."
     assert (await session.frame())["type"] == "end"
     await session.close()
-    assert (await world.ended(session.call_sid)).why == "agent"
+    assert await ended_by(world, session) == "agent"
     assert {*world.seen[connection]} == {"$connect", "setup", "wake", "$disconnect"}
     assert world.seen[connection].count("wake") >= 2
     assert world.provider.requests == []
@@ -389,6 +401,18 @@ async def test_an_oversize_frame(world: World) -> None:
     assert await session.closed() == 1009
     assert (await world.ended(session.call_sid)).code == 1009
     assert world.provider.requests == []
+    assert world.cloud.gateway.failures == []
+
+
+async def test_frames_that_are_none(world: World) -> None:
+    session = await world.place("teller")
+    for text in ("", "{", "[]", '"prompt"', '{"type":7}', '{"type":"prompt"}', "\x00", "9" * 5000):
+        await session.send(text)
+    assert await stray(session) == []
+    await session.say("Are you there?")
+    assert await session.reply() == "Yes."
+    await session.close()
+    assert await ended_by(world, session) == "caller"
     assert world.cloud.gateway.failures == []
 
 

@@ -97,7 +97,9 @@ class _Call:
         request, _ = self._request(pick)
         call = ToolCall(f"c{request}", "search_menu", '{"dish":"pizza","diet":"vegetarian"}')
         usage = Usage(900, 30, 600)
-        self.add(5, journal.ModelOutput(request, (), (call,), usage, "tool_calls", "gpt-5.4-mini"))
+        self.add(
+            5, journal.ModelOutput(request, (), (call,), usage, "tool_calls", "openai:gpt-5.4-mini")
+        )
         self._runs += 1
         run = self._runs
         self.add(0, journal.ToolStarted(run, call.name, "read", call.arguments, ""))
@@ -111,7 +113,7 @@ class _Call:
         words = pick.choice(_SAID).split(" ")
         deltas = tuple((first_ms + 20 * n, f"{word} ") for n, word in enumerate(words))
         usage = Usage(1000, len(words), 800)
-        output = journal.ModelOutput(request, deltas, (), usage, "stop", "gpt-5.4-mini")
+        output = journal.ModelOutput(request, deltas, (), usage, "stop", "openai:gpt-5.4-mini")
         self.add(20 * len(words), output)
         self.add(0, journal.LastSent())
         self.add(150, frames.Info("agentSpeaking", "on"))

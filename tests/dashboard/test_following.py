@@ -144,6 +144,15 @@ async def test_a_watcher_who_falls_behind_reads_the_store(
         await desk.service.end(runner)
 
 
+async def test_a_journal_that_cannot_be_read_ends_the_stream(desk: Desk) -> None:
+    await desk.open()
+    await desk.keep("CA1", Talk().entries)
+    await desk.store.append([{"pk": "CALL#CA1", "sk": "J#00009#0000099", "v": 99, "at_us": 1}])
+    async with events(desk, "live/CA1") as live:
+        while "over" not in live.names:
+            await live.one()
+
+
 async def test_streams_are_behind_the_door_too(desk: Desk) -> None:
     await desk.open(token=TOKEN)
     assert (await desk.get("live/CA1")).status == 401

@@ -130,10 +130,7 @@ class Visit:
 
 
 class Dashboard:
-    """The pages of one service.
-
-    add: gives a room a page of somebody else's. access: whom a socket of theirs may let in.
-    """
+    """The pages of one service; access: whom they, and the sockets behind them, let in."""
 
     def __init__(self, service: Service) -> None:
         from voxyray.dashboard import rooms
@@ -157,10 +154,6 @@ class Dashboard:
         )
         self.templates.filters.update(wording.FILTERS)
         self.templates.globals["static"] = self._static_name
-
-    def add(self, method: str, room: str, page: Page, *, named: bool = False) -> None:
-        """Give a room of the dashboard a page; named: what follows `room/` in the address."""
-        self._rooms[method, room, named] = page
 
     async def answer(self, request: Request) -> Response:
         """Answer a request; never raises for anything a request may hold."""
@@ -218,6 +211,9 @@ class Dashboard:
         try:
             async for piece in pieces:
                 yield piece
+        except VoxyrayError as error:
+            _log.error("a live page of the dashboard failed: %s", type(error).__name__)
+            yield b"event: over\ndata: {}\n\n"
         finally:
             self._open -= 1
             await pieces.aclose()

@@ -44,6 +44,7 @@ _FIRST_WITHIN_S: Final = 10.0
 _A_DAY_S: Final = 86_400.0
 _TOGETHER_S: Final = 0.1  # journal entries that come within it make one picture
 _LOOK_EVERY_S: Final = 5.0
+_TURNS_BEFORE: Final = 2  # that the picture of a turn may rest on
 
 Receive: TypeAlias = Callable[[], Awaitable[str | None]]
 
@@ -264,6 +265,7 @@ class _Conversation:
         self._phone: Phone | None = None
         self._numbers = itertools.count(1)
         self._turns_told: dict[int, TurnTold] = {}
+        self._from: int | None = None  # the first turn that may have changed
 
     async def run(self, dial: Dial) -> None:
         """Place the call, and tell the page how it ended."""
@@ -389,6 +391,8 @@ class _Conversation:
             if isinstance(entry.what, journal.CallStarted):
                 self._tell(self._answered(entry.what.agent, again=bool(entry.turn)))
             self._entries[entry.turn, entry.seq] = entry
+            before = entry.turn - 1  # what was heard of it may be told now
+            self._from = before if self._from is None else min(self._from, before)
 
     def _answered(self, name: str, *, again: bool) -> Answered:
         agent = self._service.reception.agents.get(name)
@@ -403,9 +407,17 @@ class _Conversation:
         )
 
     def _show_turns(self) -> None:
-        for view in turns(self._entries.values()):
+        if self._from is None:
+            return
+        first, self._from = self._from, None
+        kept = [
+            entry
+            for entry in self._entries.values()
+            if entry.turn >= first - _TURNS_BEFORE or isinstance(entry.what, journal.CallStarted)
+        ]
+        for view in turns(kept):
             told = _turn(view)
-            if self._turns_told.get(view.number) != told:
+            if view.number >= first and self._turns_told.get(view.number) != told:
                 self._turns_told[view.number] = told
                 self._tell(told)
 

@@ -30,9 +30,9 @@ from voxyray.twin.speech import (
     Speech,
 )
 
-# What is really played takes its own time. The start is long enough for a sentence whose end comes
-# in a frame of its own (`settled_ms`) to be spoken in one go.
-TIMING: Final = msgspec.structs.replace(OBSERVED, speech_start_ms=120, preempt_ms=300)
+# What is really played takes its own time. The start waits a little, so that a sentence whose end
+# follows in a frame of its own is spoken in one go.
+TIMING: Final = msgspec.structs.replace(OBSERVED, speech_start_ms=30, preempt_ms=300)
 
 _SENTENCE_END: Final = re.compile(r"""[.!?…。！？\n]["'”’)\]]*\s*$""")
 _LONGEST: Final = 200  # characters of a sentence made of clauses: some voices fail on long ones

@@ -39,15 +39,17 @@ export class Mouth {
       this.#fail("it has no speech synthesis");
       return;
     }
-    for (let tries = 0; tries < 8; tries += 1) {
-      this.#voices = speechSynthesis.getVoices();
-      if (this.#voices.length) return;
-      await new Promise((resolve) => {
-        speechSynthesis.addEventListener?.("voiceschanged", resolve, { once: true });
-        setTimeout(resolve, 200);
-      });
+    speechSynthesis.addEventListener?.("voiceschanged", () => this.#count());
+    for (let tries = 0; tries < 8 && !this.#count(); tries += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 200));
     }
-    this.#fail("it has no voices");
+    if (!this.#voices.length) this.#fail(TROUBLE["synthesis-unavailable"]);
+  }
+
+  #count() {
+    this.#voices = speechSynthesis.getVoices();
+    if (this.#voices.length && this.trouble === TROUBLE["synthesis-unavailable"]) this.#fail("");
+    return this.#voices.length;
   }
 
   get talking() {

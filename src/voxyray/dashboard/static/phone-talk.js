@@ -6,6 +6,7 @@ export class Talk {
   #says = null; // where the agent's words go, until the caller does something
   #pieces = new Map();
   #waiting = null;
+  #struck = null; // the rest of the piece that was cut, until it is known what else is lost
   #hearing = null;
 
   constructor(log) {
@@ -40,7 +41,7 @@ export class Talk {
     const piece = this.#pieces.get(number);
     if (!piece) return;
     piece.heard.textContent = heard;
-    strike(piece.rest, piece.text.slice(heard.length));
+    this.#struck = strike(piece.rest, piece.text.slice(heard.length));
     this.#pieces.delete(number);
   }
 
@@ -57,7 +58,13 @@ export class Talk {
 
   // Nothing that waited will be spoken.
   silenced(why) {
-    if (this.#waiting) strike(this.#waiting, this.#waiting.textContent);
+    if (this.#waiting && this.#struck) {
+      this.#struck.append(this.#waiting.textContent);
+      this.#waiting.remove();
+    } else if (this.#waiting) {
+      strike(this.#waiting, this.#waiting.textContent);
+    }
+    this.#struck = null;
     if (why && this.#says) {
       const cut = element("span", "cut", ` ${why}`);
       cut.prepend(seen("✂"));
@@ -142,9 +149,11 @@ export class Talk {
 
 function strike(span, text) {
   span.replaceChildren();
-  if (!text.trim()) return;
+  if (!text.trim()) return null;
   const [, space, words] = text.match(/^(\s*)(.*)$/s);
-  span.append(space, spoken("(not heard: "), element("del", "", words), spoken(")"));
+  const gone = element("del", "", words);
+  span.append(space, spoken("(not heard: "), gone, spoken(")"));
+  return gone;
 }
 
 // Text for screen readers only, and text for eyes only.

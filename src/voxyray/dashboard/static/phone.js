@@ -24,12 +24,12 @@ let call = null; // the call that is going on, or the last one
 // Before the call
 
 at("dial").hidden = false;
-mouth.look().then(tellWhatCan);
-tellWhatCan();
+mouth.look().then(show);
+show();
 
 async function tellWhatCan() {
   const deaf = whyDeaf();
-  can("can-speak", mouth.trouble, voiceName(), `It cannot speak: ${mouth.trouble}. You read the agent’s words at the pace of speech.`);
+  can("can-speak", mouth.trouble, voiceName(), `This browser cannot speak: ${mouth.trouble}. You read the agent’s words at the pace of speech.`);
   const here = !deaf && (await listensHere(DEFAULT_LANG));
   const where = here
     ? "It can listen, and recognises your words on this machine."
@@ -46,7 +46,7 @@ function can(id, trouble, yes, no) {
 
 function voiceName() {
   const voice = mouth.voiceFor(DEFAULT_LANG);
-  return voice ? `It can speak, with the voice ${voice.name}.` : "It can speak.";
+  return voice ? `This browser can speak, with the voice ${voice.name}.` : "This browser can speak.";
 }
 
 at("dial").addEventListener("submit", (event) => {
@@ -83,9 +83,7 @@ const TAKE = {
     at("page").href = `calls/${encodeURIComponent(id)}`;
   },
   answered: ({ title, lang, again }) => {
-    call.title = title;
-    call.lang = lang;
-    call.state = "open";
+    Object.assign(call, { title, lang, state: "open", waits: true });
     at("who").textContent = title;
     if (again) talk.note(`${title} takes the call`);
     if (!call.answered && !call.byVoice) at("words").focus();
@@ -108,9 +106,13 @@ const TAKE = {
     const seconds = Math.round(length_ms / 100) / 10;
     talk.note(kind === "play" ? `♪ plays ${what} (${seconds} s)` : `the agent presses ${what}`);
   },
-  waiting: ({ text }) => talk.waiting(text),
+  waiting: ({ text }) => {
+    call.more = text !== "";
+    talk.waiting(text);
+  },
   interrupted: ({ by }) => {
     const took = Math.max(0, Math.round(call.silentAt - call.spokeUpAt));
+    call.more = false;
     talk.silenced(`${by === "dtmf" ? "cut by your key" : "you cut in"}, silent ${took} ms later`);
     announce("The agent is cut.");
   },
@@ -188,7 +190,7 @@ at("say").addEventListener("submit", (event) => {
 
 // Typing counts as talking: an agent does not ask whether anybody is there.
 at("words").addEventListener("input", () => {
-  if (!typing && !mouth.talking) send({ do: "noise", on: true });
+  if (!typing && !isTalking()) send({ do: "noise", on: true });
   clearTimeout(typing);
   typing = setTimeout(() => {
     typing = 0;
@@ -257,16 +259,17 @@ function press(key) {
 
 function show() {
   if (!call) {
+    tellWhatCan();
     return;
   }
   const over = call.state === "over";
-  phone.dataset.state = over ? "over" : mouth.talking ? "speaks" : call.state;
+  phone.dataset.state = over ? "over" : isTalking() ? "speaks" : call.state;
   at("state").textContent = stateText(over);
   for (const id of ["say", "say-hint", "headphones-row"]) at(id).hidden = over;
   at("call").querySelector(".controls").hidden = over;
   at("keypad").hidden ||= over;
   at("headphones-row").hidden ||= !ear.listening || Boolean(mouth.trouble) || !mouth.aloud;
-  at("cut-in").disabled = !mouth.talking;
+  at("cut-in").disabled = !isTalking();
   pressed("microphone", ear.listening, "Microphone");
   at("microphone").disabled = Boolean(whyDeaf());
   pressed("voice", mouth.aloud && !mouth.trouble, "Voice");
@@ -279,6 +282,11 @@ function show() {
   at("trouble").hidden = !troubles.length || over;
 }
 
+// Between two sentences the agent has not finished.
+function isTalking() {
+  return mouth.talking || Boolean(call.more);
+}
+
 function pressed(id, on, name) {
   at(id).setAttribute("aria-pressed", String(on));
   at(id).textContent = `${name} ${on ? "on" : "off"}`;
@@ -287,7 +295,7 @@ function pressed(id, on, name) {
 function stateText(over) {
   if (over) return "Call over";
   if (call.state === "ringing") return "Ringing …";
-  if (mouth.talking) return mouth.aloud && !mouth.trouble ? "speaks" : "speaks; read along";
+  if (isTalking()) return mouth.aloud && !mouth.trouble ? "speaks" : "speaks; read along";
   if (call.waits) return "thinks …";
   return ear.listening ? "listens" : "listens: type what you say";
 }

@@ -95,6 +95,7 @@ def test_it_never_says_more_than_it_was_given(said: str, rest: str, cuts: list[i
         ("on Sat", "Saturdays", "on Saturdays"),
         ("on Sat", "and on Saturdays", "on Sat and on Saturdays"),
         ("costs 3.", "costs 3.50 euros", "costs 3.50 euros"),
+        ("he said,", 'he said, "yes"', 'he said, "yes"'),
         ("I don", "I don't know", "I don't know"),
         ("Straße", "STRASSE und", "Straße und"),
         ("all of it.", "all of it.", "all of it."),

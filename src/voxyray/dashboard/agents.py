@@ -117,6 +117,7 @@ async def _shown(
         folder=definitions.definition_of(agent),
         differs=stored is not None and _differs(agent, stored),
         history=await definitions.history(store, agent.name, _HISTORY),
+        policy={n: _plain(value) for n, value in msgspec.structs.asdict(current.policy).items()},
         keypad={key: _does(action) for key, action in current.keypad.items()},
     )
 
@@ -170,6 +171,10 @@ def _text(form: Mapping[str, str], name: str) -> str:
 
 def _number(text: str) -> int:
     return int(text) if text.isdecimal() and len(text) < 8 else 0
+
+
+def _plain(value: object) -> str:
+    return " / ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _does(key: Key) -> str:

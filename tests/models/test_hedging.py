@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.models.support import ASK, collect, said
+from tests.models.support import ASK, collect, said, until_failure
 from voxyray.errors import ModelError, ModelTimeout
 from voxyray.models import Delta, Finish, ModelRequest, TextDelta, ToolCall
 from voxyray.models.breaker import FAILURES, PAUSE_S
-from voxyray.models.fallback import FallbackModel
+from voxyray.models.fallback import GO_ON_S, FallbackModel
 from voxyray.models.hedging import ENOUGH, MOST_S, START_S, Budget, Member
 from voxyray.twin.clock import run_virtual, virtual
 
@@ -156,6 +156,19 @@ async def test_a_loser_may_go_on_when_the_winner_breaks_off() -> None:
     deltas = await collect(FallbackModel([[first, second]]))
     assert said(deltas) == "We are open until six."
     assert [outcome for *_, outcome in outcomes(deltas)] == ["late", "broke off", "answered"]
+
+
+@virtual
+async def test_going_on_takes_no_longer_than_a_caller_waits() -> None:
+    loop = asyncio.get_running_loop()
+    failure = ModelTimeout("stalled")
+    models = [Paced("a", "one", failure), Paced("b", HANG), Paced("c", HANG)]
+    for model in (FallbackModel([models]), FallbackModel(models)):
+        began = loop.time()
+        deltas, error = await until_failure(model)
+        assert (said(deltas), error) == ("one", failure)
+        assert loop.time() - began == GO_ON_S
+        assert not any(each.is_open for each in models)
 
 
 # What late means

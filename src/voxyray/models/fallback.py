@@ -8,10 +8,10 @@ probe, which no caller waits for, finds it well again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
 from typing import Final, TypeAlias
 
 import msgspec
@@ -41,6 +41,7 @@ from voxyray.models.hedging import (
 
 _log = logging.getLogger(__name__)
 
+GO_ON_S: Final = 4.0  # a silence amid a sentence; after it the caller is told
 _PROBE: Final = ModelRequest((Message("user", "Answer with the one word: ready"),))
 _Failures: TypeAlias = list[tuple[Member, ModelError]]
 
@@ -91,14 +92,9 @@ class FallbackModel:
                     # Not `async for`: what was read in the race comes first.
                     delta = leg.first
                     while not isinstance(delta, Finish):
-                        if type(delta) is TextDelta:
-                            if answer.joint is not None:
-                                delta = TextDelta(answer.joint.feed(delta.text))
-                            if delta.text:
-                                answer.said.append(delta.text)
-                                yield delta
-                        elif delta is not None:
-                            leg.held.append(delta)
+                        words = answer.take(leg, delta)
+                        if words is not None:
+                            yield words
                         delta = await anext(leg.stream)
                 except StopAsyncIteration:
                     answer.break_off(leg, ended_early(leg.member.model))
@@ -145,11 +141,11 @@ class FallbackModel:
 
 
 class _Answer:
-    """One request on its way through the models; said: what was passed on of it."""
+    """One request on its way through the models."""
 
     def __init__(self, members: list[Member], budget: Budget, request: ModelRequest) -> None:
-        self.said: list[str] = []
-        self.joint: Joint | None = None
+        self._said: list[str] = []
+        self._joint: Joint | None = None
         self._began = asyncio.get_running_loop().time()
         self._untried = members
         self._budget = budget
@@ -159,42 +155,50 @@ class _Answer:
         self._broken: ModelError | None = None
 
     async def first_to_speak(self) -> Leg:
-        """Ask one model after the other, or two at once, until one begins to answer.
+        """Ask one model after the other, or two at once, until one begins to answer, or to go on.
 
         Raises:
             ModelError: none does.
         """
-        while self._untried:
-            partner = self._partner()
-            leg = self._ask(self._untried[0])
-            if partner is not None:
-                winner = await self._race(leg, partner)
-                if winner is not None:
-                    return winner
-                continue
-            try:
-                await leg.listen()
-            except ModelError as error:
-                self._fail(leg, error)
-            else:
-                return leg
+        if self._broken is None:
+            leg = await self._ask_in_turn()
+        else:
+            leg = None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GO_ON_S):
+                    leg = await self._ask_in_turn()
+        if leg is not None:
+            return leg
         raise self._broken or _all_failed(self._failures)
+
+    def take(self, leg: Leg, delta: Delta | None) -> TextDelta | None:
+        """Give what can be passed on now; the rest is held until the finish."""
+        if isinstance(delta, TextDelta):
+            if self._joint is not None:
+                delta = TextDelta(self._joint.feed(delta.text))
+            if not delta.text:
+                return None
+            self._said.append(delta.text)
+            return delta
+        if delta is not None:
+            leg.held.append(delta)
+        return None
 
     def break_off(self, leg: Leg, error: ModelError) -> None:
         """Prepare that another model goes on with what was said."""
-        said = "".join(self.said)
+        said = "".join(self._said)
         self._fail(leg, error, "broke off" if said else "failed")
         if said and self._broken is None:
             self._broken = error
         if said.strip():
             self._request = continued(self._original, said)
-        self.joint = Joint(said) if said else None
+        self._joint = Joint(said) if said else None
 
     def finish(self, leg: Leg, finish: Finish) -> list[Delta]:
         """Give what is passed on at the end."""
         leg.outcome = "answered"
         leg.member.breaker.succeeded()
-        rest = self.joint.end() if self.joint is not None else ""
+        rest = self._joint.end() if self._joint is not None else ""
         last: list[Delta] = [TextDelta(rest)] if rest else []
         attempts: tuple[Attempt, ...] = ()
         if len(self._legs) > 1:
@@ -212,6 +216,23 @@ class _Answer:
             await self._legs[0].close()
         else:
             await asyncio.gather(*(leg.close() for leg in self._legs))
+
+    async def _ask_in_turn(self) -> Leg | None:
+        while self._untried:
+            partner = self._partner()
+            leg = self._ask(self._untried[0])
+            if partner is not None:
+                winner = await self._race(leg, partner)
+                if winner is not None:
+                    return winner
+                continue
+            try:
+                await leg.listen()
+            except ModelError as error:
+                self._fail(leg, error)
+            else:
+                return leg
+        return None
 
     async def _race(self, leg: Leg, partner: Member) -> Leg | None:
         """Give the first to speak; None if the model failed, and its partner if it was asked."""
@@ -284,7 +305,7 @@ async def _probe(member: Member) -> None:
     """Ask a model that was failing for one word, and hang up when it begins."""
     answered: bool | None = None
     try:
-        async with aclosing(member.model.stream(_PROBE)) as deltas:
+        async with contextlib.aclosing(member.model.stream(_PROBE)) as deltas:
             async for delta in deltas:
                 if isinstance(delta, TextDelta | Finish):
                     answered = True

@@ -300,6 +300,45 @@ async def test_the_agents_echo_in_the_microphone_does_not_cut_it(newcomer: Newco
     await newcomer.sees("you cut in")
 
 
+ECHOES: Final = [  # heard, spoken by the agent, who is still talking: is it an echo
+    ("is it for pick up", "Is it for pick-up or delivery?", True, True),
+    ("is it for the pick up", "Is it for pick-up or delivery?", True, True),
+    ("no wait a moment", "Is it for pick-up or delivery?", True, False),
+    ("is it for pickup or delivery", "Is it for pickup or delivery?", False, True),
+    ("delivery", "Is it for pickup or delivery?", False, False),
+    ("pickup please", "Is it for pickup or delivery?", False, False),
+    ("anything else", "It is for pickup. Anything else?", False, True),
+    ("hello", "", False, False),
+]
+
+
+async def test_what_counts_as_an_echo(newcomer: Newcomer) -> None:
+    await newcomer.open(SPEECH)
+    script = """async (asked) => {
+        const { isEcho } = await import("./static/phone-ear.js");
+        return asked.map(([heard, spoken, talking]) => isEcho(heard, spoken, talking));
+    }"""
+    told = await newcomer.page.evaluate(script, [list(each) for each in ECHOES])
+    assert told == [echo for *_, echo in ECHOES]
+
+
+async def test_another_agent_takes_the_call_on_the_same_page(newcomer: Newcomer) -> None:
+    await newcomer.open(SPEECH)
+    await newcomer.stub(f"flow({FAST_MS})")
+    await newcomer.call("Call and type", "Reception")
+    for words, answer in (
+        ("My name is Ada Lovelace.", "Which would you like to reach"),
+        ("Tell me about the pizza shop.", "Shall I put you through?"),
+        ("Yes, please.", "Pizza shop takes the call"),
+    ):
+        await newcomer.is_asked()
+        await newcomer.type(words)
+        await newcomer.sees(answer)
+    await newcomer.sees("Hello Ada, this is the pizza shop")
+    await newcomer.sees("Pizza shop", "#who")
+    await newcomer.shot("10-put-through")
+
+
 async def test_the_whole_phone_by_keyboard(newcomer: Newcomer) -> None:
     await newcomer.open(SPEECH)
     press = newcomer.page.keyboard.press

@@ -15,14 +15,16 @@ import pytest
 from tests.dashboard.looking import TOKEN, Desk
 from voxyray import frames, journal
 from voxyray.agent import Agent
+from voxyray.context import CallContext
 from voxyray.dashboard import phone
 from voxyray.errors import StoreError
 from voxyray.loading import load_agents
-from voxyray.models import Delta, Finish, ModelRequest, TextDelta
+from voxyray.models import Delta, Finish, ModelRequest, TextDelta, ToolCall
 from voxyray.service import Service
 from voxyray.settings import Settings
 from voxyray.stores import keys
 from voxyray.stores.memory import MemoryStore
+from voxyray.tool import tool
 from voxyray.twin import virtual
 
 AGENTS = Path(__file__).parents[2] / "agents"
@@ -299,6 +301,38 @@ async def test_the_caller_is_put_through_to_another_agent_on_the_same_page() -> 
     assert browser.told[-1]["why"] == "You hung up."
     numbers = [e["piece"] for e in browser.all("speak")]
     assert numbers == sorted(set(numbers))
+
+
+@virtual
+async def test_the_page_listens_in_the_language_that_the_agent_switches_to() -> None:
+    @tool(effect="read")
+    async def speak_spanish(context: CallContext) -> str:
+        """Speak Spanish."""
+        context.switch_language("es-ES")
+        return "done"
+
+    class Switching(Echoing):
+        async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta, None]:
+            if request.messages[-1].role == "user":
+                yield ToolCall("c1", "speak_spanish", "{}")
+                yield Finish("tool_calls")
+            else:
+                yield TextDelta("Claro.")
+                yield Finish("stop")
+
+    shop = Agent(
+        name="shop",
+        instructions="x",
+        greeting=GREETING,
+        tools=[speak_spanish],
+        languages=[{"code": "es-ES"}],
+    )
+    service, browser = make_service(shop, model=Switching()), Browser()
+    async with calling(service, browser):
+        await browser.until("speak")
+        browser.says("words", text="Hola", last=True)
+        assert (await browser.until("language"))["lang"] == "es-ES"
+        assert (await browser.until("speak", text="Claro."))["lang"] == "es-ES"
 
 
 @virtual

@@ -72,7 +72,7 @@ class Words(_Said, frozen=True, tag="words"):
 
 
 class Noise(_Said, frozen=True, tag="noise"):
-    """The caller makes a sound, or types; without any words yet."""
+    """The caller begins or ceases to type: they are there, though nothing is said yet."""
 
     on: bool
 
@@ -138,8 +138,13 @@ class Answered(_Told, frozen=True, tag="answered"):
     agent: str
     title: str
     lang: str
-    partials: bool
     again: bool
+
+
+class Language(_Told, frozen=True, tag="language"):
+    """The caller is heard in another language from now on."""
+
+    lang: str
 
 
 class Caller(_Told, frozen=True, tag="caller"):
@@ -265,6 +270,7 @@ class _Conversation:
         self._phone: Phone | None = None
         self._numbers = itertools.count(1)
         self._turns_told: dict[int, TurnTold] = {}
+        self._lang = ""
         self._from: int | None = None  # the first turn that may have changed
 
     async def run(self, dial: Dial) -> None:
@@ -393,18 +399,17 @@ class _Conversation:
             self._entries[entry.turn, entry.seq] = entry
             before = entry.turn - 1  # what was heard of it may be told now
             self._from = before if self._from is None else min(self._from, before)
+        relay = self._phone.relay if self._phone is not None else None
+        if relay is not None and self._lang and self._lang != relay.transcription_language:
+            self._lang = relay.transcription_language
+            self._tell(Language(self._lang))
 
     def _answered(self, name: str, *, again: bool) -> Answered:
         agent = self._service.reception.agents.get(name)
         relay = self._phone.relay if self._phone is not None else None
-        attributes = relay.attributes if relay is not None else None
-        return Answered(
-            name,
-            agent.listing.title if agent is not None else name,
-            relay.transcription_language if relay is not None else "en-US",
-            attributes is not None and attributes.partial_prompts,
-            again,
-        )
+        self._lang = relay.transcription_language if relay is not None else ""
+        title = agent.listing.title if agent is not None else name
+        return Answered(name, title, self._lang or "en-US", again)
 
     def _show_turns(self) -> None:
         if self._from is None:

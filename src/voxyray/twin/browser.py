@@ -238,7 +238,7 @@ class LiveCaller:
         return True
 
     def noise(self, *, on: bool) -> bool:
-        """Note that the caller makes a sound (or types), without any words yet."""
+        """Note that the caller is about to say something, without any words yet."""
         relay = self._phone.relay
         if relay is not None and relay.caller_talks != on and self._relay is not relay:
             relay.client_speaking("on" if on else "off")

@@ -39,7 +39,7 @@ export class Ear {
   #lang = "en-US";
   #here = false;
 
-  // tell: words(text, last), noise(on), silence(), changed().
+  // tell: words(text, last), silence(), changed().
   constructor(tell) {
     this.#tell = tell;
   }
@@ -86,8 +86,6 @@ export class Ear {
     const mine = (act) => (event) => {
       if (this.#recognition === recognition) act(event);
     };
-    recognition.onspeechstart = mine(() => this.#tell.noise(true));
-    recognition.onspeechend = mine(() => this.#tell.noise(false));
     recognition.onresult = mine((event) => this.#take(event));
     recognition.onerror = mine((event) => this.#fail(event.error));
     recognition.onend = mine(() => this.#again());
@@ -141,10 +139,13 @@ export class Ear {
 }
 
 // Tells whether the microphone only heard the agent: nearly all words, in the order it spoke them.
-export function isEcho(heard, spoken) {
+// Once it is silent, short answers are the caller's, even in its own words: "Pickup or delivery?"
+export function isEcho(heard, spoken, stillTalking) {
   const words = plain(heard);
   const source = plain(spoken);
   if (!words.length || !source.length) return false;
+  if (!stillTalking && words.length < 2) return false;
+  if (!stillTalking && words.length === 2) return source.slice(-2).join() === words.join();
   let found = 0;
   let from = 0;
   for (const word of words) {

@@ -16,7 +16,7 @@ const phone = at("phone");
 const talk = new Talk(at("talk"));
 const times = new Times(at("times"));
 const mouth = new Mouth(send, show);
-const ear = new Ear({ words: hear, noise: (on) => send({ do: "noise", on }), silence, changed: show });
+const ear = new Ear({ words: hear, silence, changed: show });
 
 let line = null;
 let call = null; // the call that is going on, or the last one
@@ -90,6 +90,10 @@ const TAKE = {
     call.answered = true;
     ear.speakLanguage(lang);
     announce(`${title} has the call.`);
+  },
+  language: ({ lang }) => {
+    call.lang = lang;
+    ear.speakLanguage(lang);
   },
   speak: ({ piece, text, lang }) => {
     call.waits = false;
@@ -199,7 +203,10 @@ at("words").addEventListener("input", () => {
 });
 
 function hear(text, last) {
-  if (!at("headphones").checked && isEcho(text, mouth.spoken)) return;
+  if (!at("headphones").checked && isEcho(text, mouth.spoken, mouth.talking)) {
+    at("echo").textContent = `Taken for the agent’s echo: “${text}”`;
+    return;
+  }
   act({ do: "words", text, last, lang: call.lang });
   if (!last) talk.hearing(text);
 }

@@ -25,7 +25,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from voxyray import definitions, frames, snapshot
+from voxyray import definitions, frames, logs, snapshot
 from voxyray.agent import Agent
 from voxyray.aws import remote
 from voxyray.aws.environment import open_service
@@ -244,6 +244,7 @@ class Relay:
                 return
             runner = await self._raise(session, kept or await self._recall(session), line)
             if runner is not None:
+                logs.bind(runner.call)
                 await self._work(session, runner, line, until)
         except NotOwner:
             _log.warning("a call is owned by another invocation by now")

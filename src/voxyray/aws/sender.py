@@ -140,8 +140,4 @@ def _id(record: Any) -> str:
     return str(record.get("messageId", "")) if isinstance(record, Mapping) else ""
 
 
-if "AWS_LAMBDA_RUNTIME_API" in os.environ:
-    _opened()  # while Lambda gives the start more CPU, and nobody waits
-
-
 open_at_start(_opened)

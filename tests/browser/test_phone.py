@@ -38,6 +38,7 @@ for (const name of ["SpeechRecognition", "webkitSpeechRecognition", "speechSynth
 SCREENSHOTS: Final = os.environ.get("VOXYRAY_SCREENSHOTS", "")
 ORDER: Final = "I'd like a large pepperoni pizza for pickup."
 FAST_MS: Final = 5  # a word
+WITHIN_MS: Final = 15_000
 
 
 class Overheard:
@@ -80,7 +81,7 @@ class Newcomer:
         for script in scripts:
             await opened.add_init_script(script)
         self.page = await opened.new_page()
-        self.page.set_default_timeout(15_000)
+        self.page.set_default_timeout(WITHIN_MS)
         self.page.on("console", self._note)
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         await self.page.goto(f"http://{address}/dashboard/phone")
@@ -111,7 +112,8 @@ class Newcomer:
     # What they see
 
     def sees(self, text: str | re.Pattern[str], where: str = "#talk") -> Any:
-        return playwright.expect(self.page.locator(where)).to_contain_text(text)
+        seen = playwright.expect(self.page.locator(where))
+        return seen.to_contain_text(text, timeout=WITHIN_MS)
 
     async def is_asked(self) -> None:
         """Wait until the agent has finished, and it is the caller's turn."""

@@ -17,6 +17,7 @@ from voxyray import frames, journal
 from voxyray.agent import Agent
 from voxyray.context import CallContext
 from voxyray.dashboard import phone
+from voxyray.dashboard.exchange import HouseCarrier
 from voxyray.errors import StoreError
 from voxyray.loading import load_agents
 from voxyray.models import Delta, Finish, ModelRequest, TextDelta, ToolCall
@@ -25,7 +26,7 @@ from voxyray.settings import Settings
 from voxyray.stores import keys
 from voxyray.stores.memory import MemoryStore
 from voxyray.tool import tool
-from voxyray.twin import virtual
+from voxyray.twin import TwinRefused, virtual
 
 AGENTS = Path(__file__).parents[2] / "agents"
 GREETING = "Hello, how can I help?"
@@ -342,6 +343,50 @@ async def test_a_chosen_agent_takes_the_call_and_the_number_keeps_its_own() -> N
     async with calling(service, browser, agent="restaurant_order", number="+15550100009"):
         assert (await browser.until("answered"))["agent"] == "restaurant_order"
         assert await service.store.get(keys.caller("+15550100009"), keys.PROFILE) is None
+
+
+PUBLIC = "https://voice.example.com/phone"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"public_url": PUBLIC},
+        {"public_url": PUBLIC, "socket_url": "wss://relay.example.com/prod"},
+        {"twilio_account_sid": "AC" + "1" * 32, "twilio_secondary_auth_token": "s" * 20},
+        {"accept_unsigned": True, "twilio_auth_token": ""},
+    ],
+    ids=["public", "relay elsewhere", "account", "unsigned"],
+)
+def test_it_needs_no_network_however_the_server_is_reached(settings: dict[str, Any]) -> None:
+    @virtual
+    async def call() -> None:
+        service, browser = make_service(model=Echoing(), **settings), Browser()
+        async with calling(service, browser):
+            await browser.until("speak", text=GREETING)
+            browser.says("words", text="Hi", last=True)
+            await browser.until("turn", number=1, heard=REPLY)
+        assert not [e for e in browser.all("note") if e["grave"]]
+
+    call()
+
+
+@virtual
+async def test_the_carrier_in_the_house_goes_nowhere_else() -> None:
+    service = make_service(model=Echoing())
+    carrier = HouseCarrier(service)
+    with pytest.raises(TwinRefused, match="not this voxyray's"):
+        await carrier.dial("wss://elsewhere.example.com/relay")
+    carrier.voice_url = "https://elsewhere.example.com/voice"
+    record = await carrier.call(lambda phone: phone.wait_for_end())
+    assert [(error.code, "not below" in error.text) for error in record.errors] == [(11200, True)]
+    carrier = HouseCarrier(service)
+    carrier.auth_token = "not ours"
+    record = await carrier.call(lambda phone: phone.wait_for_end())
+    assert "answered 403" in record.errors[0].text
+    with pytest.raises(TwinRefused, match="signature"):
+        await carrier.dial(service.settings.relay_url)
+    await service.close()
 
 
 # What can go wrong

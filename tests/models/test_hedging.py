@@ -243,6 +243,15 @@ async def test_a_dead_model_costs_nothing_after_a_few_calls() -> None:
 
 
 @virtual
+async def test_a_rival_that_speaks_at_once_wins_against_one_that_was_late() -> None:
+    await asyncio.sleep(0.7)  # from here on, a timer's time is not exactly the sum
+    model = FallbackModel([[Paced("a", HANG), Paced("b", "words")]])
+    for _ in range(FAILURES):
+        await collect(model)
+    assert model._members[0].breaker.state(asyncio.get_running_loop().time()) == "open"
+
+
+@virtual
 async def test_a_thousand_callers_at_once_need_not_wait_for_the_budget() -> None:
     loop = asyncio.get_running_loop()
     model = FallbackModel([[Paced("a", 8.0, ModelTimeout("late")), Paced("b", 0.2, "words")]])

@@ -242,6 +242,7 @@ class _Answer:
         while not await wait_for_any(racing, leg.member.late_after_s):
             # Others may have found out meanwhile that it does not answer at all.
             if not self._is_well(leg.member) or self._budget.spend():
+                leg.is_late = True
                 rival = self._ask(partner)
                 rival.start()
                 racing.append(rival)

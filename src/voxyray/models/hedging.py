@@ -72,10 +72,21 @@ class Leg:
     """One request to one model.
 
     first: its first words, tool call or finish. held: what is passed on only with the finish.
-    at: when it was asked, in seconds of the loop's clock. outcome: empty until it is known.
+    at: when it was asked, in seconds of the loop's clock. is_late: another was asked because of
+    that. outcome: None until it is known.
     """
 
-    __slots__ = ("_closing", "at", "first", "held", "member", "outcome", "stream", "task")
+    __slots__ = (
+        "_closing",
+        "at",
+        "first",
+        "held",
+        "is_late",
+        "member",
+        "outcome",
+        "stream",
+        "task",
+    )
 
     def __init__(self, member: Member, request: ModelRequest) -> None:
         self.member = member
@@ -83,6 +94,7 @@ class Leg:
         self.first: Delta | None = None
         self.held: list[Delta] = []
         self.at = asyncio.get_running_loop().time()
+        self.is_late = False
         self.outcome: Outcome | None = None
         self.task: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -115,7 +127,8 @@ class Leg:
         """Cancel it at once, and close what it may have begun to say; true if it was late."""
         was_running = self.task is not None and self.task.cancel()
         self._closing = asyncio.get_running_loop().create_task(self._close())
-        if not was_running or self.age_s < self.member.late_after_s:
+        # Timers may be early by a little, so its age alone does not tell.
+        if not was_running or not (self.is_late or self.age_s >= self.member.late_after_s):
             return False
         # Not known how late, but without it the model would seem quicker than it is.
         self.member.first_tokens.add(self.age_s)

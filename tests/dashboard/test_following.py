@@ -130,6 +130,30 @@ async def test_a_call_of_another_process_is_followed_in_the_store(desk: Desk) ->
             await live.one()
 
 
+async def test_what_is_not_written_yet_when_one_begins_to_watch_comes_after(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await desk.open()
+    runner = desk.start("CA1")
+    runner.receive(frames.Prompt("Two pizzas."))
+    written: list[Any] = []
+
+    async def keep(items: Any) -> None:
+        written.extend(items)
+
+    with monkeypatch.context() as away:
+        away.setattr(desk.store, "append", keep)
+        async with events(desk, "live/CA1") as live:
+            await live.one()
+            runner.receive(frames.Prompt("No, three."))
+            await live.until("turn-2", "No, three.")
+            away.undo()
+            await desk.service.recorder.flush()
+            await desk.store.append(written)
+            await live.until("turn-1", "Two pizzas.")
+    await desk.service.end(runner)
+
+
 async def test_a_watcher_who_falls_behind_reads_the_store(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,7 +102,7 @@ class _Following:
         self._entries: dict[tuple[int, int], Entry] = {}
         self._changed_s = time.monotonic()
         self._behind_until_s = self._changed_s + _WRITTEN_WITHIN_S
-        self._gap = False
+        self._gap = True  # what was recorded just before is not in the store yet
         self._gaps_ms: dict[int, float] = {}
         self._scale_ms = _number(visit.query.get("scale", ""))
         # After a break the browser tells the last turn it has; else the page does.
@@ -147,11 +147,10 @@ class _Following:
         elif not self._is_ours or time.monotonic() < self._behind_until_s:
             # Of another process; or written behind, just when we began to watch.
             await self._look()
-        else:
-            self._gap = False
 
     async def _look(self) -> None:
         """Read what the store has beyond what is known."""
+        self._gap = self._gap and time.monotonic() < self._behind_until_s
         known = bool(self._entries) and not self._gap
         after = keys.journal(*max(self._entries)) if known else ""
         self._take(await read(self._visit.service.store, self._visit.name, after=after))

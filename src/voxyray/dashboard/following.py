@@ -136,14 +136,17 @@ class _Following:
 
     async def _wait(self, watch: Watch) -> None:
         entries = await watch.take(_LOOK_EVERY_S)
+        if entries:
+            self._take(entries)
+            await asyncio.sleep(_TOGETHER_S)
+            entries = await watch.take(0)
+            self._take(entries or [])
+            if entries is not None:
+                return
         if entries is None:
             # What was lost is not in the store yet, perhaps.
             self._gap, self._behind_until_s = True, time.monotonic() + _WRITTEN_WITHIN_S
             await self._look()
-        elif entries:
-            self._take(entries)
-            await asyncio.sleep(_TOGETHER_S)
-            self._take(await watch.take(0) or [])
         elif not self._is_ours or time.monotonic() < self._behind_until_s:
             # Of another process; or written behind, just when we began to watch.
             await self._look()

@@ -158,13 +158,17 @@ def _next_steps(settings: Settings, port: int) -> Table:
     steps = Table.grid(padding=(0, 2))
     steps.add_column(style="bold", no_wrap=True)
     steps.add_column()
-    steps.add_row("Talk to it", f"[cyan]{terminal.program()} call --url http://127.0.0.1:{port}[/]")
+    here = f"http://127.0.0.1:{port}"
+    steps.add_row("Talk to it", f"[cyan]{here}/dashboard/phone[/] in a browser, or in a terminal")
+    steps.add_row("", f"[cyan]{terminal.program()} call --url {here}[/]")
+    steps.add_row("See it", f"[cyan]{here}/dashboard/[/]: every call, and where its time went")
     first = ""
     if settings.is_local:
         first = "set TWILIO_AUTH_TOKEN and VOXYRAY_PUBLIC_URL (an https:// address that leads to "
         first += f"port {port}), then "
     steps.add_row(
         "By phone",
-        first + 'put the webhook into your Twilio number\'s "A call comes in", HTTP POST',
+        f"{first}[cyan]{terminal.program()} number set +1... [/]puts the webhook into your Twilio "
+        "number",
     )
     return steps

@@ -183,7 +183,8 @@ def _notes(view: TurnView) -> list[str]:
         f"Bridged after {wording.milliseconds(filler.at_ms)}: “{filler.text}”"
         for filler in view.fillers
     ]
-    notes += [f"{part.label}: {part.detail}" for part in view.parts if part.kind == "failure"]
+    told = [each for each in view.parts if each.detail and (each.kind == "failure" or each.ms)]
+    notes += [f"{part.label}: {part.detail}" for part in told]
     if view.cut is not None and view.cut.by == "interrupt" and view.said:
         notes.append(_interrupted(view.cut))
     return notes

@@ -29,9 +29,7 @@ def test_elsewhere_nothing_is_opened_by_an_import(opened: list[int]) -> None:
     assert opened == []
 
 
-def test_on_lambda_it_is_opened_at_once(
-    opened: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_on_lambda_it_is_opened_at_once(opened: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9")
     open_ = _open(opened)
     open_at_start(open_)

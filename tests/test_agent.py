@@ -11,7 +11,7 @@ from tests.support.desk import hang_up, look_up
 from voxyray.agent import Agent, Listing
 from voxyray.caller import Caller
 from voxyray.errors import AgentError
-from voxyray.policy import Key
+from voxyray.policy import Key, Policy
 from voxyray.tool import tool
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -168,3 +168,16 @@ class TestDefaults:
         assert agent(title="Ada's", description="Sells.").listing == Listing(
             "shop", "Ada's", "Sells."
         )
+
+
+def test_speculating_asks_for_partial_transcripts() -> None:
+    early = agent(policy=Policy(speculate=True))
+    assert early.relay_attributes["partialPrompts"] == "true"
+    assert "partialPrompts" not in agent().relay_attributes
+
+
+@pytest.mark.parametrize("off", ["false", False])
+def test_speculating_without_partial_transcripts_is_refused(off: bool | str) -> None:
+    with pytest.raises(AgentError, match="policy: speculate needs partial transcripts, but relay"):
+        agent(policy=Policy(speculate=True), relay={"partialPrompts": off})
+    agent(policy=Policy(speculate=True), relay={"partialPrompts": True})

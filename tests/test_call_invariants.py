@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from typing import Any
+from typing import Any, ClassVar
 
+import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -15,6 +16,7 @@ from tests.support.desk import Desk, make_agent
 from voxyray import events, frames, journal
 from voxyray.models import Message, ToolCall, Usage
 from voxyray.policy import Policy
+from voxyray.speculation import plain
 
 POLICY = Policy(
     filler_after_s=1.5, give_up_after_s=8, silence_after_s=6, max_duration_s=900, tool_rounds=3
@@ -27,12 +29,19 @@ WORDS = st.sampled_from(
 )
 
 
+SPECULATING = msgspec.structs.replace(
+    POLICY, speculate=True, speculate_after_s=0.2, speculate_requests=15
+)
+
+
 class CallMachine(RuleBasedStateMachine):
     """Drives a call from outside and checks what leaves it."""
 
+    POLICY: ClassVar[Policy] = POLICY
+
     def __init__(self) -> None:
         super().__init__()
-        self.desk = Desk(make_agent(policy=POLICY))
+        self.desk = Desk(make_agent(policy=self.POLICY))
         self.stopped: set[int] = set()  # requests whose words must not come any more
         self.words = 0
         self.write_keys: Counter[str] = Counter()
@@ -57,11 +66,16 @@ class CallMachine(RuleBasedStateMachine):
                     assert not self.input_since_close, "acted though the caller spoke"
                 case events.AskModel(_, ask):
                     check_messages(ask.messages)
+                case events.Send() | events.RunTool():
+                    assert not self._guessing(), "something was done on a guess"
                 case _:
                     pass
             apply(command)
 
         self.desk.apply = checked  # type: ignore[method-assign]
+
+    def _guessing(self) -> bool:
+        return self.desk.call._speculation.guess is not None
 
     def _check_text(self, frame: frames.Text) -> None:
         for request in re.findall(r"r(\d+)w", frame.token):
@@ -71,20 +85,29 @@ class CallMachine(RuleBasedStateMachine):
         if frame.last:
             self.input_since_close = False
 
-    def _caller_acts(self) -> None:
-        self.stopped |= set(self.desk.asks)
+    def _caller_acts(self, text: str = "") -> None:
+        self.stopped |= set(self.desk.asks) - self._meant(text)
         self.input_since_close = True
 
     def _open(self) -> bool:
         return self.desk.call.phase == "open"
 
+    def _meant(self, text: str) -> set[int]:
+        """Give the guess that these final words may confirm: nothing was said of it yet."""
+        guess = self.desk.call._speculation.guess
+        same = guess is not None and plain(guess.text) == plain(text)
+        return {guess.request} if guess is not None and same else set()
+
     # What can arrive
 
-    @rule(text=st.sampled_from(["hello", "book it", "stop", "  ", ""]), last=st.booleans())
+    @rule(
+        text=st.sampled_from(["hello", "Hello?", "book it", "um, book it.", "stop", "  ", ""]),
+        last=st.booleans(),
+    )
     def prompt(self, text: str, last: bool) -> None:
         counts = bool(text.strip()) and last and self._listening()
         if counts:
-            self._caller_acts()
+            self._caller_acts(text)
             self.waiting_since = self.desk.now
         self.desk.do(frames.Prompt(text, "en-US", last))
 
@@ -180,7 +203,9 @@ class CallMachine(RuleBasedStateMachine):
     @rule(run=st.integers(0, 20))
     def settle_any_tool(self, run: int) -> None:
         """A result that comes twice, or of a run that was cancelled or never was."""
-        if run not in self.desk.tools:
+        ending = self.desk.call._ending
+        waits = ending is not None and ending.start is not None and ending.start.run.id == run
+        if run not in self.desk.tools and not waits:
             self.desk.do(events.ToolReturned(run, "again"))
             self.desk.do(events.ToolFailed(run + 100, "never was"))
 
@@ -293,5 +318,75 @@ def check_messages(messages: tuple[Message, ...]) -> None:
     assert not open_calls
 
 
+class SpeculatingMachine(CallMachine):
+    """The invariants hold though the model is asked before the caller has finished."""
+
+    POLICY = SPECULATING
+
+    def __init__(self) -> None:
+        super().__init__()
+        receive = self.desk.call.receive
+
+        def watched(event: events.Event, now: float) -> list[events.Command]:
+            before = self._remembered()
+            guess = self.desk.call._speculation.guess
+            commands = receive(event, now)
+            if guess is not None and self._only_drops(commands):
+                assert self._remembered() == before, "a dropped guess left a trace"
+            return commands
+
+        self.desk.call.receive = watched  # type: ignore[method-assign]
+
+    def _remembered(self) -> Any:
+        """Give what a guess that comes to nothing must not change."""
+        call = self.desk.call
+        told = [run.told for turn in call.history.turns for run in turn.runs()]
+        return (
+            [(turn.number, turn.text, turn.reply.said) for turn in call.history.turns],
+            call.history.messages(),
+            told,
+            call.turn.number,
+            call._runs.shares(),
+            len(call._runs._runs),
+            call._sent_sum,
+            call._failures,
+            call._retries,
+            call._open_cycle,
+        )
+
+    @staticmethod
+    def _only_drops(commands: list[events.Command]) -> bool:
+        """Whether all that was done about an event was to drop or keep a guess."""
+        entries = [each.entry.what for each in commands if isinstance(each, events.Record)]
+        dropped = any(isinstance(e, journal.Speculated) and e.state == "dropped" for e in entries)
+        kinds = journal.Speculated | journal.ModelOutput | journal.ModelFailure | frames.Prompt
+        kinds |= journal.DeadlinePassed
+        return dropped and all(isinstance(each, kinds) for each in entries)
+
+    @rule(
+        text=st.sampled_from(["hello", "book it"]),
+        change=st.sampled_from(["", ".", " please"]),
+        names=st.lists(st.sampled_from(["look_up", "book", "hang_up"]), max_size=2),
+        done=st.booleans(),
+        after_s=st.sampled_from([0.1, 0.3]),
+    )
+    def utter(self, text: str, change: str, names: list[str], done: bool, after_s: float) -> None:
+        """A partial, what the model makes of it, and the final words."""
+        self.prompt(text, last=False)
+        self.desk.pass_time(0.25)
+        if self._guessing():
+            self.speak("sure")
+            if names:
+                self.call_tools(names, "a", broken=False, id_="")
+            elif done:
+                self.finish("stop")
+        self.wait(after_s)
+        self.prompt(text + change, last=True)
+
+
+TestSpeculatingInvariants = SpeculatingMachine.TestCase
+TestSpeculatingInvariants.settings = settings(
+    max_examples=300, stateful_step_count=40, deadline=None
+)
 TestCallInvariants = CallMachine.TestCase
 TestCallInvariants.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)

@@ -13,20 +13,32 @@ from voxyray.policy import Key, Policy
 
 DEFAULTS = Policy()
 NUMBERS = [name for name in Policy.__struct_fields__ if isinstance(getattr(DEFAULTS, name), float)]
-COUNTS = [name for name in Policy.__struct_fields__ if isinstance(getattr(DEFAULTS, name), int)]
+COUNTS = [name for name in Policy.__struct_fields__ if type(getattr(DEFAULTS, name)) is int]
 TEXTS = [name for name in Policy.__struct_fields__ if isinstance(getattr(DEFAULTS, name), str)]
 
 
 class TestPolicy:
     def test_every_field_is_checked(self) -> None:
-        assert {*NUMBERS, *COUNTS, *TEXTS, "fillers", "reprompts"} == {*Policy.__struct_fields__}
-        assert (len(NUMBERS), len(COUNTS), len(TEXTS)) == (8, 3, 5)
+        others = {"fillers", "reprompts", "speculate", "speculate_after_s"}
+        assert {*NUMBERS, *COUNTS, *TEXTS, *others} == {*Policy.__struct_fields__}
+        assert (len(NUMBERS), len(COUNTS), len(TEXTS)) == (8, 5, 5)
 
     @pytest.mark.parametrize("name", NUMBERS)
     @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, "1", None, True])
     def test_a_deadline_is_a_number_above_zero(self, name: str, value: Any) -> None:
         with pytest.raises(AgentError, match=f"policy {name} must be a number above 0, not"):
             Policy(**{name: value})
+
+    @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, "1", True])
+    def test_a_pause_that_is_set_is_a_number_above_zero(self, value: Any) -> None:
+        with pytest.raises(AgentError, match="policy speculate_after_s must be a number above 0"):
+            Policy(speculate_after_s=value)
+        assert Policy(speculate_after_s=None).speculate_after_s is None
+
+    @pytest.mark.parametrize("value", [0, 1, "true", None])
+    def test_a_switch_is_on_or_off(self, value: Any) -> None:
+        with pytest.raises(AgentError, match="policy speculate must be true or false, not"):
+            Policy(speculate=value)
 
     @pytest.mark.parametrize("name", COUNTS)
     @pytest.mark.parametrize("value", [-1, 1.5, "1", None, True])

@@ -12,11 +12,12 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import rule
 
 from tests.support.console import CALL_ID, Console
 from tests.support.desk import SETUP, Desk, make_agent
 from tests.support.recorded import recorded, stored
-from tests.test_call_invariants import CallMachine
+from tests.test_call_invariants import SPECULATING, CallMachine
 from tests.test_snapshot import moved
 from voxyray import callfile, checksums, events, frames, history, journal
 from voxyray.agent import Agent
@@ -60,6 +61,31 @@ class RecordedMachine(CallMachine):
         assert asked == self.desk.asks
 
 
+class SpeculatingRecordedMachine(RecordedMachine):
+    """A guess is kept back and confirmed, or dropped, at the same moments once more."""
+
+    POLICY = SPECULATING
+
+    @rule(after_s=st.sampled_from([0.05, 0.3]), finishes=st.booleans())
+    def utter(self, after_s: float, finishes: bool) -> None:
+        """A partial, what the model makes of it, and the final words."""
+        self.prompt("book it", last=False)
+        self.desk.pass_time(0.25)
+        self.speak("sure")
+        if finishes:
+            self.finish("stop")
+        self.wait(after_s)
+        self.prompt("Book it.", last=True)
+
+
+TestSpeculatingRecorded = SpeculatingRecordedMachine.TestCase
+TestSpeculatingRecorded.settings = settings(
+    max_examples=500,
+    stateful_step_count=25,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 TestRecorded = RecordedMachine.TestCase
 TestRecorded.settings = settings(
     max_examples=1000,

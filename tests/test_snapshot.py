@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis.stateful import precondition, rule
 
 from tests.support.desk import Desk, make_agent
-from tests.test_call_invariants import CallMachine
+from tests.test_call_invariants import SPECULATING, CallMachine
 from voxyray import events, snapshot
 from voxyray.call import Call
 from voxyray.errors import JournalError
@@ -54,17 +54,31 @@ class ShadowMachine(CallMachine):
         self.desk.call.receive = both  # type: ignore[method-assign]
 
 
+class SpeculatingShadowMachine(ShadowMachine):
+    """A guess moves with its call, with all that was kept back."""
+
+    POLICY = SPECULATING
+
+
+class SpeculatingMovingMachine(MovingMachine):
+    """The invariants hold though the call moves while the model answers a guess."""
+
+    POLICY = SPECULATING
+
+
 def _is_wake(command: Command) -> bool:
     # Whoever moves forgets what wake-up it asked for, and asks again.
     return isinstance(command, events.Wake)
 
 
-for _machine in (MovingMachine, ShadowMachine):
+for _machine in (MovingMachine, ShadowMachine, SpeculatingMovingMachine, SpeculatingShadowMachine):
     _machine.TestCase.settings = settings(
         max_examples=60, stateful_step_count=40, deadline=None, print_blob=True
     )
 TestMoving = MovingMachine.TestCase
 TestShadow = ShadowMachine.TestCase
+TestSpeculatingMoving = SpeculatingMovingMachine.TestCase
+TestSpeculatingShadow = SpeculatingShadowMachine.TestCase
 
 
 def test_everything_a_call_knows_is_saved_or_made_anew() -> None:

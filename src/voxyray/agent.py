@@ -41,6 +41,9 @@ RELAY_DEFAULTS: Final[Mapping[str, Value]] = {
     "debug": "debugging",
 }
 
+# Without partial transcripts there is nothing to speculate on.
+_SPECULATING: Final[Mapping[str, Value]] = {"partialPrompts": "true"}
+
 _environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
     undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=False
 )
@@ -108,6 +111,7 @@ class Agent:
         except AgentError as error:
             raise AgentError(f"tools: {error}") from error
         self._check_relay()
+        self._check_speculation()
         self._check_keypad(known)
         zone = _time_zone(self.time_zone)
         for what, template in (("instructions", self.instructions), ("greeting", self.greeting)):
@@ -125,6 +129,14 @@ class Agent:
                 validate_language(language, relay)
         except TwimlError as error:
             raise AgentError(f"{where}: {error}") from error
+
+    def _check_speculation(self) -> None:
+        partials = str(self.relay_attributes.get("partialPrompts")).lower()
+        if self.policy.speculate and partials != "true":
+            raise AgentError(
+                "policy: speculate needs partial transcripts, but relay has partialPrompts = "
+                f"{partials}: leave one of the two out"
+            )
 
     def _check_keypad(self, known: Mapping[str, Tool]) -> None:
         for key, action in self.keypad.items():
@@ -156,7 +168,8 @@ class Agent:
     @property
     def relay_attributes(self) -> dict[str, Value]:
         """The attributes of <ConversationRelay>, defaults included."""
-        return {**RELAY_DEFAULTS, **self.relay}
+        wanted = _SPECULATING if self.policy.speculate else {}
+        return {**RELAY_DEFAULTS, **wanted, **self.relay}
 
     def app(self, **settings: Any) -> Any:
         """Give an ASGI application that answers this agent's calls, to mount anywhere.

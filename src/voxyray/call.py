@@ -39,6 +39,7 @@ from voxyray.notes import (
 )
 from voxyray.policy import Key
 from voxyray.reply import SpeechKind
+from voxyray.speculation import GUESS_KEPT_S, Guess, Speculation
 from voxyray.tool_runs import Shares, Start, ToolRuns
 
 MAX_INPUT_CHARS = 4000
@@ -124,6 +125,7 @@ class Call:
         self._resumes = 0
         self._fillers = 0
         self._sent_sum = 0
+        self._speculation = Speculation()
 
     # Events
 
@@ -188,10 +190,13 @@ class Call:
             self._deadlines.disarm("resume")
             if "silence" in self._deadlines:
                 self._deadlines.arm("silence", self._now + self.policy.silence_after_s)
+            self._hear_partial(text, frame.lang)
             return
         if self._keypad.pressed:
             text = f"{self._keypad.take(self._now)} {text}"
-        self._start_turn("speech", text)
+        guess = self._speculation.end(text, frame.lang, self._now)
+        self._drop_guess("other words")
+        self._start_turn("speech", text, guess=guess)
 
     def _on_interrupt(self, frame: frames.Interrupt) -> None:
         self._note(frame)
@@ -247,6 +252,8 @@ class Call:
         self._caller_acts()
         if self._keypad.is_habit(digit, self._now):
             return
+        self._deadlines.disarm("partial")
+        self._drop_guess("keys")
         if digit == "#" and self._keypad.pressed:
             self._on_keypad_pause()
         elif digit in self.agent.keypad and not self._keypad.pressed:
@@ -347,11 +354,18 @@ class Call:
         return self.history.turns[-2] if len(self.history.turns) > 1 else None
 
     def _start_turn(
-        self, cause: Cause, text: str, *, tool: str = "auto", number: int | None = None
+        self,
+        cause: Cause,
+        text: str,
+        *,
+        tool: str = "auto",
+        number: int | None = None,
+        guess: Guess | None = None,
     ) -> None:
         self._open_turn(cause, text, number)
         self._deadlines.arm("filler", self._now + self.policy.filler_after_s)
-        self._ask(tool)
+        if guess is None or not self._confirm_guess(guess):
+            self._ask(tool)
 
     def _say_turn(self, cause: Cause, text: str, words: str, ending: Ending | None = None) -> None:
         """Do a whole turn in fixed words."""
@@ -362,7 +376,7 @@ class Call:
 
     def _open_turn(self, cause: Cause, text: str, number: int | None = None) -> None:
         self._stop_turn("newer")
-        self._deadlines.disarm("silence", "resume", "keypad")
+        self._deadlines.disarm("silence", "resume", "keypad", "partial", "guess")
         self._retries = 0
         if number is None:
             number = self.turn.number + 1
@@ -376,6 +390,7 @@ class Call:
         """Stop whatever the current turn is doing; with a fragment, the carrier cut it there."""
         self._deadlines.disarm("filler", "answer", "farewell", "silence")
         self._cancel_request()
+        self._drop_guess(by)
         self._cancel_ending(END_CANCELLED)
         for run in self.turn.runs():
             if run.status == "running" and run.effect == "read":
@@ -423,7 +438,8 @@ class Call:
     def _on_delta(self, event: events.ModelEvent) -> None:
         asked = self._asked
         if asked is None or event.request != asked.id:
-            return  # of a request that was cancelled
+            self._keep_back(event)
+            return  # of a guess, or of a request that was cancelled
         delta, seq = event.delta, self._seq
         if asked.is_silent and not isinstance(delta, Finish | Usage):
             self._note(journal.FirstToken(asked.id))
@@ -472,6 +488,9 @@ class Call:
         if self._asked is not None and event.request == self._asked.id:
             self._close_request()
             self._fail(event.request, event.message, retryable=event.retryable)
+        elif self.guessing is not None and event.request == self.guessing:
+            self._drop_guess("failed")
+            self._note(journal.ModelFailure(event.request, event.message, event.retryable))
 
     def _on_no_answer(self) -> None:
         if self._asked is not None:
@@ -496,6 +515,79 @@ class Call:
         else:
             self._say_fixed(self.policy.apology)
         self._close_reply()
+
+    # Speculation
+
+    @property
+    def guessing(self) -> int | None:
+        """The request under way that was made on a partial transcript."""
+        guess = self._speculation.guess
+        return guess.request if guess is not None and guess.finish is None else None
+
+    def _hear_partial(self, text: str, lang: str) -> None:
+        speculation = self._speculation
+        if self.policy.speculate and speculation.hear(text, lang, self._now):
+            self._drop_guess("changed")
+            stable_at = self._now + speculation.stable_after_s(self.policy)
+            self._deadlines.arm("partial", stable_at)
+
+    def _on_partial_stable(self) -> None:
+        """Ask the model what it would answer if this was all, unless the agent is at work."""
+        reply, speculation = self.turn.reply, self._speculation
+        is_idle = self._ending is None and self._asked is None and not self._keypad.pressed
+        if not (is_idle and (reply.complete or reply.cut) and speculation.may_ask(self.policy)):
+            return
+        self._requests += 1
+        messages = self.history.messages(speculation.text)
+        told = checksums.of_messages(messages)
+        guess = speculation.ask(self._requests, messages, told, self._at_ms())
+        self._note(guess.mark("asked"))
+        specs = tuple(each.spec for each in self.agent.tools)
+        tool = "auto" if self.policy.tool_rounds else "none"
+        self._out.append(events.AskModel(guess.request, ModelRequest(messages, specs, tool)))
+        self._deadlines.arm("guess", self._now + GUESS_KEPT_S)
+
+    def _keep_back(self, event: events.ModelEvent) -> None:
+        guess = self._speculation.guess
+        if guess is not None and guess.finish is None and event.request == guess.request:
+            is_whole = guess.take(event.delta, self._at_ms(), self._seq)
+            if is_whole:
+                self._note(guess.mark("answered"))
+
+    def _confirm_guess(self, guess: Guess) -> bool:
+        """Go on in the turn with the guess, if the model was told what it would be told now."""
+        final, self.turn.text = self.turn.text, guess.text
+        told = checksums.of_messages(self.history.messages())
+        self.turn.text = final
+        if told != guess.told:
+            self._close_guess(guess, "the conversation changed")
+            return False
+        self._note(guess.mark("confirmed"))
+        self.history.tell()
+        self._asked = asked = guess.asked()
+        words = "".join(asked.speech.feed(text) for _, text in asked.texts)
+        self._deadlines.arm("answer", self._now + self.policy.give_up_after_s)
+        if words:
+            self._say(words)
+        if guess.finish is not None:
+            self._on_finish(asked, guess.finish)
+        return True
+
+    def _drop_guess(self, why: str) -> None:
+        guess = self._speculation.drop()
+        if guess is not None:
+            self._close_guess(guess, why)
+
+    def _close_guess(self, guess: Guess, why: str) -> None:
+        self._deadlines.disarm("guess")
+        if guess.finish is None:
+            self._out.append(events.CancelModel(guess.request))
+        self._speculation.tokens += guess.tokens
+        self._note(guess.mark("dropped", why, guess.tokens))
+        self._note(guess.asked().output(guess.finish))
+
+    def _on_guess_stale(self) -> None:
+        self._drop_guess("no final words came")
 
     # Speaking
 
@@ -823,6 +915,8 @@ class Call:
         "answer": _on_no_answer,
         "silence": _on_silence,
         "resume": _on_resume,
+        "partial": _on_partial_stable,
+        "guess": _on_guess_stale,
         "keypad": _on_keypad_pause,
         "farewell": _on_farewell_played,
         "duration": _on_time_up,

@@ -94,6 +94,9 @@ _WORDS: Final[Mapping[type, Callable[[Any], str]]] = {
     journal.ModelOutput: lambda what: (
         f"the end of request {what.request} ({what.finish or 'cut short'})"
     ),
+    journal.Speculated: lambda what: (
+        f"speculative request {what.request} {what.state}{f' ({what.why})' if what.why else ''}"
+    ),
     journal.ModelFailure: lambda what: f"a failed request: {what.message}",
     journal.ToolStarted: lambda what: f"tool {what.name} started with {what.arguments}",
     journal.ToolFinished: lambda what: f"tool {what.name} {what.status}: {_quoted(what.result)}",

@@ -95,8 +95,8 @@ class History:
         self.carried = carried
         self.turns: list[Turn] = []
 
-    def messages(self) -> tuple[Message, ...]:
-        """Give the conversation for the next request."""
+    def messages(self, coming: str = "") -> tuple[Message, ...]:
+        """Give the conversation for the next request; coming: a turn that has not begun yet."""
         messages = [Message("system", self.instructions)] if self.instructions else []
         messages += self.carried
         for turn in self.turns:
@@ -104,6 +104,8 @@ class History:
                 _append_user(messages, turn.text)
             for round_, runs in enumerate(turn.calls):
                 _append_round(messages, _heard(turn, round_), runs)
+        if coming:
+            _append_user(messages, coming)
         return tuple(messages)
 
     def dialogue(self) -> tuple[Message, ...]:

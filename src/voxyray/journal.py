@@ -19,6 +19,8 @@ from voxyray.stores import Item, keys
 
 VERSION = 1
 
+GuessState: TypeAlias = Literal["asked", "answered", "confirmed", "dropped"]
+
 
 class _What(msgspec.Struct, frozen=True, tag_field="type"):
     pass
@@ -114,6 +116,24 @@ class ModelOutput(_What, frozen=True, tag="model_output"):
     attempts: tuple[Attempt, ...] = ()
 
 
+class Speculated(_What, frozen=True, tag="speculated"):
+    """The model was asked before the caller's words were final, or what became of that.
+
+    The marks of a request that was not (yet) confirmed stand in the turn before. state `answered`:
+    the whole answer is there. told: a checksum as in `ModelRequested`. asked_ms and first_ms: when
+    it was asked and when its first token came, as `Entry.at_ms`. why it was dropped; tokens:
+    what a dropped one used, estimated where the provider did not tell.
+    """
+
+    request: int
+    state: GuessState
+    told: int | None = None
+    asked_ms: float | None = None
+    first_ms: float | None = None
+    why: str = ""
+    tokens: int = 0
+
+
 class ModelFailure(_What, frozen=True, tag="model_failure"):
     """A request failed."""
 
@@ -182,6 +202,7 @@ What: TypeAlias = (
     | LastSent
     | Said
     | ModelOutput
+    | Speculated
     | ModelFailure
     | ToolStarted
     | ToolFinished

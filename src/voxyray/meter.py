@@ -25,6 +25,9 @@ from voxyray.metrics import (
     MODEL_REQUESTS,
     PART,
     SILENCE,
+    SPECULATION_GAIN,
+    SPECULATION_WASTE,
+    SPECULATIONS,
     TOKENS,
     TOOL,
     TOOL_CALLS,
@@ -34,6 +37,7 @@ from voxyray.metrics import (
 )
 from voxyray.models import Usage
 from voxyray.receipts import Prices, is_by_phone
+from voxyray.speculation import gained_ms
 from voxyray.waterfall import ASKED, Sweep, microseconds, speaking
 
 _MOST_CALLS: Final = 20_000
@@ -118,6 +122,8 @@ class Meter:
                 add(MODEL_REQUESTS)
             case journal.ModelOutput():
                 self._count_output(talk, entry.what)
+            case journal.Speculated():
+                self._count_guess(entry.what, entry.at_ms)
             case journal.ModelFailure(retryable=retryable):
                 add(MODEL_ERRORS, "yes" if retryable else "no")
             case journal.ToolStarted(run=run, name=name):
@@ -135,6 +141,17 @@ class Meter:
             self.metrics.add(FALLBACKS, model)
         if output.usage is not None:
             self._count_tokens(model or "unknown", output.usage)
+
+    def _count_guess(self, what: journal.Speculated, at_ms: float) -> None:
+        if what.state == "asked":
+            self.metrics.add(MODEL_REQUESTS)
+        elif what.state != "answered":
+            self.metrics.add(SPECULATIONS, what.state)
+        if what.state == "dropped" and what.tokens:
+            self.metrics.add(SPECULATION_WASTE, amount=what.tokens)
+        gained = gained_ms(what, at_ms)
+        if gained is not None:
+            self.metrics.observe(SPECULATION_GAIN, round(gained / 1000, 6))
 
     def _count_tokens(self, model: str, usage: Usage) -> None:
         add, price = self.metrics.add, self._prices.models.get(model)
@@ -160,6 +177,8 @@ class Meter:
             self._begin(talk, entry, what)
         elif isinstance(what, journal.ModelRequested):
             talk.asked_us = at_us
+        elif isinstance(what, journal.Speculated):
+            self._time_guess(talk, what)
         elif isinstance(what, journal.FirstToken):
             if talk.asked_us is not None:
                 self.metrics.observe(FIRST_TOKEN, _seconds(at_us - talk.asked_us))
@@ -172,6 +191,14 @@ class Meter:
             self._hear(talk, entry)
         if talk.sweep is not None and entry.turn == talk.turn and talk.sweep.take(entry):
             self._answered(talk, talk.sweep)
+
+    def _time_guess(self, talk: _Talk, what: journal.Speculated) -> None:
+        if what.state != "confirmed" or what.asked_ms is None:
+            return
+        if what.first_ms is None:
+            talk.asked_us = round(what.asked_ms * 1000)
+        else:
+            self.metrics.observe(FIRST_TOKEN, round((what.first_ms - what.asked_ms) / 1000, 6))
 
     def _begin(self, talk: _Talk, entry: Entry, what: journal.TurnStarted) -> None:
         at_us = microseconds(entry)

@@ -77,6 +77,15 @@ MODEL_REQUESTS = _counter("model_requests", "Requests to a model.")
 MODEL_ERRORS = _counter("model_errors", "Requests to a model that failed.", "retryable")
 FALLBACKS = _counter("model_fallbacks", "Answers by another model than the first.", "model")
 FIRST_TOKEN = _histogram("model_first_token", "From a request to its first token.", _SPEECH)
+SPECULATIONS = _counter(
+    "speculations", "Requests made before the caller's words were final, by outcome.", "status"
+)
+SPECULATION_GAIN = _histogram(
+    "speculation_gain", "How much sooner an answer could be given that was asked early.", _PARTS
+)
+SPECULATION_WASTE = _counter(
+    "speculation_wasted_tokens", "Tokens of early requests that were dropped, in part estimated."
+)
 TOKENS = _counter(
     "tokens", "Tokens, by kind: input, cached (of the input), output.", "model", "kind"
 )
@@ -106,6 +115,9 @@ CATALOGUE: Final = (
     MODEL_ERRORS,
     FALLBACKS,
     FIRST_TOKEN,
+    SPECULATIONS,
+    SPECULATION_GAIN,
+    SPECULATION_WASTE,
     TOKENS,
     UNPRICED,
     COST,

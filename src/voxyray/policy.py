@@ -24,6 +24,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_duration_s: of the call; then the agent says time_up and ends it.
     tool_rounds: how many rounds of tools one turn may take.
     characters_per_s: the assumed pace of the voice where the carrier does not report it.
+    speculate: ask the model on a partial transcript that stands still, before the final one comes.
+    speculate_after_s: how long it must stand still; None: learned from the call.
+    speculate_requests and speculate_tokens: what a call may spend on that.
 
     Raises:
         AgentError: a deadline that is not positive, or a sentence that says nothing.
@@ -50,17 +53,28 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     farewell: str = "Goodbye."
     tool_rounds: int = 6
     characters_per_s: float = 15.0
+    speculate: bool = False
+    speculate_after_s: float | None = None
+    speculate_requests: int = 40
+    speculate_tokens: int = 100_000
 
     def __post_init__(self) -> None:
         for field in msgspec.structs.fields(self):
-            _check(field.name, getattr(self, field.name), field.default)
+            value = getattr(self, field.name)
+            if field.default is not None:
+                _check(field.name, value, field.default)
+            elif value is not None:
+                _check(field.name, value, 1.0)
         if not self.fillers:
             raise AgentError("policy fillers needs at least one sentence: silence is dead air")
 
 
 def _check(name: str, value: Any, default: Any) -> None:
     """Refuse what would fail in a call, or leave the caller in silence."""
-    if isinstance(default, float):
+    if isinstance(default, bool):
+        if type(value) is not bool:
+            raise AgentError(f"policy {name} must be true or false, not {value!r}")
+    elif isinstance(default, float):
         if type(value) not in (int, float) or not 0 < value < math.inf:
             raise AgentError(f"policy {name} must be a number above 0, not {value!r}")
     elif isinstance(default, int):

@@ -20,6 +20,8 @@ from voxyray import journal
 from voxyray.errors import SettingsError
 from voxyray.journal import Entry
 from voxyray.models import Usage
+from voxyray.speculation import Report, report
+from voxyray.transcript import said_outputs
 from voxyray.waterfall import TurnView, call_view
 
 TEXT_CALL = "sms:"
@@ -78,7 +80,8 @@ class Receipt(msgspec.Struct, frozen=True):
     """What a call cost.
 
     unpriced: models that the table has no price for. minutes: begun ones. total_cents: None if a
-    part of it is unknown; it is the least it was if untold is not 0.
+    part of it is unknown; it is the least it was if untold is not 0. speculation: what asking
+    before the caller's words were final came to; its tokens are in the others where they are known.
     """
 
     turns: tuple[TurnReceipt, ...]
@@ -90,6 +93,7 @@ class Receipt(msgspec.Struct, frozen=True):
     minutes: int
     carrier_cents: float | None
     total_cents: float | None
+    speculation: Report = Report()
 
 
 def load_prices(file: str = "") -> Prices:
@@ -129,7 +133,8 @@ def receipt(entries: Iterable[Entry], prices: Prices, *, by_phone: bool = True) 
     named = {each.model for own in outputs.values() for each in own.values() if each.model}
     alone = next(iter(named)) if len(named) == 1 else ""  # whom cut requests were made to
     turns = tuple(
-        _turn(turn, list(outputs[turn.number].values()), prices, alone) for turn in view.turns
+        _turn(turn, list(outputs[turn.number].values()), _said(entries, turn), prices, alone)
+        for turn in view.turns
     )
     minutes = math.ceil(view.duration_ms / _A_MINUTE_MS) if by_phone else 0
     model_cents = _whole([turn.model_cents for turn in turns])
@@ -147,11 +152,23 @@ def receipt(entries: Iterable[Entry], prices: Prices, *, by_phone: bool = True) 
         minutes,
         carrier_cents,
         _whole([model_cents, carrier_cents]),
+        report(entries),
     )
 
 
+def _said(entries: Sequence[Entry], turn: TurnView) -> list[journal.ModelOutput]:
+    """Give what the turn's own requests gave, without the guesses that were dropped."""
+    own = [entry for entry in entries if entry.turn == turn.number]
+    seqs = {entry.seq: entry.what for entry in said_outputs(own)}
+    return [what for what in seqs.values() if isinstance(what, journal.ModelOutput)]
+
+
 def _turn(
-    turn: TurnView, outputs: Sequence[journal.ModelOutput], prices: Prices, alone: str
+    turn: TurnView,
+    outputs: Sequence[journal.ModelOutput],
+    said: Sequence[journal.ModelOutput],
+    prices: Prices,
+    alone: str,
 ) -> TurnReceipt:
     cents: list[float | None] = []
     told: list[Usage] = []
@@ -167,21 +184,18 @@ def _turn(
             cents.append(None)  # a whole answer of which its provider told no tokens
     untold = len(outputs) - len(told) - free
     tokens = _sum(told)
-    return TurnReceipt(
-        turn.number, tokens, _wasted(turn, outputs, tokens, untold), untold, _whole(cents)
-    )
+    return TurnReceipt(turn.number, tokens, _wasted(turn, said, free), untold, _whole(cents))
 
 
-def _wasted(
-    turn: TurnView, outputs: Sequence[journal.ModelOutput], tokens: Usage, untold: int
-) -> int | None:
+def _wasted(turn: TurnView, said: Sequence[journal.ModelOutput], free: int) -> int | None:
     if turn.cut is None:
         return 0
-    if untold:
+    told = [output.usage for output in said if output.usage is not None]
+    if len(said) > len(told) + free:
         return None
-    written = sum(len(text) for output in outputs for _, text in output.deltas)
+    written = sum(len(text) for output in said for _, text in output.deltas)
     unheard = max(0, written - len(turn.heard)) / written if written else 0.0
-    return round(tokens.output_tokens * unheard)
+    return round(_sum(told).output_tokens * unheard)
 
 
 def _sum(usages: Sequence[Usage]) -> Usage:

@@ -177,12 +177,14 @@ class SessionReplay:
                 return events.ToolReturned(what.run, what.result, what.actions, what.handoff)
             case journal.ToolFinished(status="failed"):
                 return events.ToolFailed(what.run, what.result.removeprefix(_ERROR))
-            case journal.ModelOutput(finish=None):
-                failure = self._after(1)
-                if isinstance(failure, journal.ModelFailure) and failure.request == what.request:
-                    return events.ModelFailed(what.request, failure.message, failure.retryable)
-                return self._closed()
-            case journal.FirstToken() | journal.FirstSent() | journal.ModelOutput():
+            case journal.ModelOutput(finish=None) | journal.Speculated(state="dropped"):
+                return self._failed(what.request) or self._closed()
+            case (
+                journal.FirstToken()
+                | journal.FirstSent()
+                | journal.ModelOutput()
+                | journal.Speculated(state="answered")
+            ):
                 return self._delta(entry, output)
             case journal.ToolFinished() | journal.Heard() | journal.CallEnded():
                 return self._closed()
@@ -196,6 +198,13 @@ class SessionReplay:
         if not isinstance(frame, frames.Setup):
             raise JournalError(f"session {self._number} of the call has lost its `setup`")
         return frame
+
+    def _failed(self, request: int) -> Event | None:
+        """Give the failure of a request that is being closed, if that is why."""
+        for each in (self._after(1), self._after(2)):
+            if isinstance(each, journal.ModelFailure) and each.request == request:
+                return events.ModelFailed(request, each.message, each.retryable)
+        return None
 
     def _delta(self, entry: Entry, output: _Output | None) -> Event | None:
         delta = None if output is None else output.next()

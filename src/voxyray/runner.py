@@ -159,8 +159,9 @@ class Runner:
                 self.receive(await self._earlier_outcome(run.id, pk, sk))
             else:
                 self.receive(events.ToolFailed(run.id, LOST))
-        if asked is not None:
-            self.receive(events.ModelFailed(asked.id, "whoever asked is gone", retryable=True))
+        request = self.call.guessing if asked is None else asked.id
+        if request is not None:
+            self.receive(events.ModelFailed(request, "whoever asked is gone", retryable=True))
 
     def give_up_waiting(self) -> None:
         """Fail what is under way, but for writes: the process must end soon."""

@@ -21,6 +21,7 @@ from voxyray.errors import JournalError, ToolArgumentError
 from voxyray.floor import Floor
 from voxyray.history import ToolRun, Turn
 from voxyray.keypad import Keypad
+from voxyray.speculation import Speculation
 from voxyray.tool_runs import Shares, Start
 
 VERSION: Final = 1
@@ -62,6 +63,7 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     resumes: int = 0
     fillers: int = 0
     sent_sum: int = 0
+    speculation: Speculation = msgspec.field(default_factory=Speculation)
 
 
 # Fields that a call has under the same name with an underscore.
@@ -81,6 +83,7 @@ _SAME: Final = (
     "resumes",
     "fillers",
     "sent_sum",
+    "speculation",
 )
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(Snapshot)

@@ -89,10 +89,10 @@ def rebuild(ordered: list[Entry], number: int) -> Spoken:
 
 
 def _pieces(own: list[Entry]) -> Iterator[Piece]:
-    for entry in own:
-        what = entry.what
-        if isinstance(what, journal.ModelOutput):
-            yield from _model_pieces(what)
+    left_ms = _confirmed_ms(own)
+    for entry in said_outputs(own):
+        if isinstance(entry.what, journal.ModelOutput):
+            yield from _model_pieces(entry.what, left_ms.get(entry.what.request, 0.0))
     for entry in own:
         what = entry.what
         if isinstance(what, journal.Said):
@@ -101,15 +101,38 @@ def _pieces(own: list[Entry]) -> Iterator[Piece]:
             yield Piece(entry.at_ms, what.greeting, "fixed")
 
 
-def _model_pieces(output: journal.ModelOutput) -> Iterator[Piece]:
+def said_outputs(own: list[Entry]) -> list[Entry]:
+    """Give the model's outputs of a turn, without the guesses that were dropped."""
+    dropped = {
+        entry.what.request
+        for entry in own
+        if isinstance(entry.what, journal.Speculated) and entry.what.state == "dropped"
+    }
+    return [
+        entry
+        for entry in own
+        if isinstance(entry.what, journal.ModelOutput) and entry.what.request not in dropped
+    ]
+
+
+def _confirmed_ms(own: list[Entry]) -> dict[int, float]:
+    """Tell when each guess was confirmed: words that were kept back left then."""
+    return {
+        entry.what.request: entry.at_ms
+        for entry in own
+        if isinstance(entry.what, journal.Speculated) and entry.what.state == "confirmed"
+    }
+
+
+def _model_pieces(output: journal.ModelOutput, left_ms: float) -> Iterator[Piece]:
     """Give what could be spoken of a model's answer, as the call filtered it."""
     speech = SpeechFilter()
     at_ms = 0.0
     for at_ms, text in output.deltas:
         if words := speech.feed(text):
-            yield Piece(at_ms, words, "model", output.request)
+            yield Piece(max(at_ms, left_ms), words, "model", output.request)
     if output.finish is not None and (words := speech.flush()):
-        yield Piece(at_ms, words, "model", output.request)
+        yield Piece(max(at_ms, left_ms), words, "model", output.request)
 
 
 def _join(pieces: tuple[Piece, ...]) -> str:
@@ -152,7 +175,8 @@ def _confirmed(own: list[Entry], pieces: tuple[Piece, ...]) -> str:
 
 def tool_views(ordered: list[Entry], number: int, zero_ms: float) -> tuple[ToolView, ...]:
     """Give a turn's tool calls in the order of their runs; zero_ms: the end of the input."""
-    asked = [call for entry in ordered if entry.turn == number for call in _calls(entry.what)]
+    own = [entry for entry in ordered if entry.turn == number]
+    asked = [call for entry in said_outputs(own) for call in _calls(entry.what)]
     started: dict[int, Entry] = {}
     finished: dict[int, Entry] = {}
     runs: dict[int, str] = {}

@@ -17,7 +17,8 @@ import msgspec
 from voxyray import frames, journal
 from voxyray.journal import Entry
 from voxyray.models import Attempt, Usage
-from voxyray.transcript import CutBy, Spoken, ToolView, rebuild, tool_views
+from voxyray.speculation import gained_ms
+from voxyray.transcript import CutBy, Spoken, ToolView, rebuild, said_outputs, tool_views
 
 PartKind: TypeAlias = Literal["voxyray", "model", "failure", "tools", "held", "carrier", "server"]
 
@@ -25,6 +26,7 @@ MarkName: TypeAlias = Literal[
     "turn_started",
     "model_requested",
     "other_model",
+    "speculated",
     "first_token",
     "first_sent",
     "last_sent",
@@ -47,6 +49,7 @@ _FAILED: Final = "model, failed attempt"
 _WHY_ANOTHER: Final = {"failed": "failed", "broke off": "broke off"}
 _HOW_IT_WENT: Final = {"late": "came second", "failed": "failed", "broke off": "broke off"}
 _HELD: Final = "first token to first words"
+_EARLY: Final = "asked early"
 _CARRIER: Final = "carrier and text-to-speech"
 
 # What begins a turn that somebody waits in: a greeting, or words after silence, answer nobody.
@@ -58,6 +61,7 @@ LABELS: Final = (
     f"model, {_WAITED}",
     f"model, {_ASKS}",
     f"model, {_NO_WORDS}",
+    *(f"model, {_EARLY}, {what}" for what in (_WAITED, _ASKS, _NO_WORDS)),
     _FAILED,
     _HELD,
     "tool NAME",
@@ -117,7 +121,8 @@ class TurnView(msgspec.Struct, frozen=True):
     caller: their words, or a note in brackets. said: without fillers. gap_ms: from the end of the
     caller's input to the first words sent; audible_ms: to the start of speech. parts sum to gap_ms,
     with the carrier's to audible_ms. started_ms: from the call's first event. agent: who answered;
-    empty if the journal does not tell.
+    empty if the journal does not tell. speculated_ms: how much longer they would have waited had
+    the model not been asked before their words were final; None if it was not.
     """
 
     number: int
@@ -137,6 +142,7 @@ class TurnView(msgspec.Struct, frozen=True):
     model: str = ""
     marks: tuple[Mark, ...] = ()
     agent: str = ""
+    speculated_ms: float | None = None
 
     @property
     def culprit(self) -> Part | None:
@@ -216,7 +222,7 @@ def _turn(ordered: list[Entry], number: int) -> TurnView:
     parts = tuple(_with_others(part, others, origin_us) for part in parts)
     what = started.what if started else None
     zero_us = microseconds(own[0]) if origin_us is None else origin_us
-    outputs = [e.what for e in own if isinstance(e.what, journal.ModelOutput)]
+    outputs = [e.what for e in said_outputs(own) if isinstance(e.what, journal.ModelOutput)]
     agent = next((e.what.agent for e in ordered if isinstance(e.what, journal.CallStarted)), "")
     return TurnView(
         number,
@@ -236,6 +242,7 @@ def _turn(ordered: list[Entry], number: int) -> TurnView:
         model=next((output.model for output in reversed(outputs) if output.model), ""),
         marks=_marks(own, others, zero_us),
         agent=agent,
+        speculated_ms=next((ms for e in own if (ms := _gained_ms(e)) is not None), None),
     )
 
 
@@ -258,6 +265,7 @@ class Sweep:
         self.running: dict[int, str] = {}
         self.names: list[str] = []
         self.asked = (origin_us, "", 0)  # the model: since when, its label, the parts before
+        self.guesses: set[int] = set()  # requests that are no part of the turn
 
     def begin(self, at_us: int, kind: PartKind, label: str) -> None:
         """Close the part under way at this moment and begin another."""
@@ -285,6 +293,12 @@ class Sweep:
         """Take an entry of the turn; true when the first words were sent."""
         at_us, what = microseconds(entry), entry.what
         match what:
+            case journal.Speculated():
+                self._speculate(at_us, what)
+            case journal.ModelOutput(request=n) | journal.ModelFailure(request=n) if (
+                n in self.guesses
+            ):
+                pass
             case journal.ModelRequested():
                 round_ = f", round {what.round + 1}" if what.round else ""
                 self.begin(at_us, "model", f"model{round_}, {_WAITED}")
@@ -303,6 +317,17 @@ class Sweep:
                 self.close(at_us)
                 return True
         return False
+
+    def _speculate(self, at_us: int, what: journal.Speculated) -> None:
+        """Take a guess for the turn's request once it is confirmed; only then anybody waits."""
+        if what.state != "confirmed":
+            self.guesses.add(what.request)
+            return
+        self.guesses.discard(what.request)
+        self.begin(at_us, "model", f"model, {_EARLY}, {_WAITED}")
+        if what.first_ms is not None:
+            self.asked = (self.since_us, self.label, len(self.parts))
+            self.begin(at_us, "held", _HELD)
 
     def _end_round(self, at_us: int, output: journal.ModelOutput) -> None:
         """End a round that gave no words: all of it was the model's time."""
@@ -487,6 +512,7 @@ def _stopped_before_words(
 def _marks(own: list[Entry], others: list[_Other], zero_us: int) -> tuple[Mark, ...]:
     marks = []
     for entry in own:
+        marks += _early_marks(entry, zero_us)
         named = _mark(entry.what)
         if named is not None:
             marks.append(Mark(named[0], _since(entry.at_ms, zero_us), named[1]))
@@ -496,6 +522,28 @@ def _marks(own: list[Entry], others: list[_Other], zero_us: int) -> tuple[Mark, 
         place = next((n for n, m in enumerate(marks) if m.at_ms > mark.at_ms), len(marks))
         marks.insert(place, mark)
     return tuple(marks)
+
+
+def _early_marks(entry: Entry, zero_us: int) -> list[Mark]:
+    """Give what happened to a guess: what was before the turn has times below zero."""
+    what = entry.what
+    if not isinstance(what, journal.Speculated) or what.asked_ms is None:
+        return []
+    at_ms = _since(entry.at_ms, zero_us)
+    if what.state == "dropped":
+        return [Mark("speculated", at_ms, f"dropped: {what.why}, about {what.tokens:,} tokens")]
+    gained = _gained_ms(entry)
+    if gained is None:
+        return []
+    marks = [Mark("speculated", _since(what.asked_ms, zero_us), "asked")]
+    if what.first_ms is not None:
+        marks.append(Mark("first_token", _since(what.first_ms, zero_us)))
+    return [*marks, Mark("speculated", at_ms, f"confirmed, {gained:,.0f} ms gained")]
+
+
+def _gained_ms(entry: Entry) -> float | None:
+    what = entry.what
+    return gained_ms(what, entry.at_ms) if isinstance(what, journal.Speculated) else None
 
 
 def _mark(what: journal.What) -> tuple[MarkName, str] | None:

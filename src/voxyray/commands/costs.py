@@ -44,6 +44,13 @@ def notes(receipt: Receipt) -> Iterator[str]:
             f"{receipt.untold} {requests} cut off or failed before the provider told the tokens; "
             "it may charge for them"
         )
+    guessed = receipt.speculation
+    if guessed.asked:
+        yield (
+            f"{guessed.confirmed} of {guessed.asked} answers begun early were wanted "
+            f"({guessed.hit_rate or 0:.0%}): {guessed.gained_ms:,.0f} ms gained, "
+            f"about {guessed.wasted_tokens:,} tokens wasted"
+        )
     if receipt.unpriced:
         names = ", ".join(receipt.unpriced)
         yield f"no price is known of {names}: add it to a file of yours, see VOXYRAY_PRICES"

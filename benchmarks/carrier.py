@@ -20,8 +20,8 @@ import msgspec
 
 from voxyray.carriers.twilio import SIGNATURE_HEADER, sign
 
-_MARK: Final = re.compile(rb"word(\d)at(\d+)to(\d+)")
-_LAST: Final = b'"last":true'
+_MARK: Final = re.compile(rb"word(\d)at(\d+)to(\d+)(?:less(\d+))?")
+_LAST: Final = re.compile(rb'"last": ?true')
 _TEXT, _CLOSE, _PING, _PONG = 0x81, 0x88, 0x89, 0x8A
 _PATIENCE_S: Final = 20.0
 
@@ -29,12 +29,16 @@ _PATIENCE_S: Final = 20.0
 class Turn:
     """One prompt and what came of it; times in ns of CLOCK_MONOTONIC.
 
-    tokens: received; stray: of another turn, or sent after the server had seen our interrupt;
-    in_flight: received between the interrupt and the server's answer to the ping behind it.
+    begun: the first partial, or the prompt itself; asked and written: by the model; between: what
+    the server took from a tool call to the request with its result. tokens: received; stray: of
+    another turn, or sent after the server had seen our interrupt; in_flight: received between the
+    interrupt and the server's answer to the ping behind it.
     """
 
     __slots__ = (
         "asked",
+        "begun",
+        "between",
         "closed",
         "digit",
         "fenced",
@@ -48,27 +52,42 @@ class Turn:
         "written",
     )
 
-    def __init__(self, prompted: int) -> None:
+    def __init__(self, prompted: int, begun: int) -> None:
         self.prompted = prompted
+        self.begun = begun
         self.first_came = asyncio.Event()
         self.fenced = asyncio.Event()
-        self.first = self.asked = self.written = self.interrupted = 0
+        self.first = self.asked = self.written = self.interrupted = self.between = 0
         self.tokens = self.in_flight = self.stray = 0
         self.digit = b""
         self.closed = False
+
+    @property
+    def heard_ns(self) -> int:
+        """From the prompt sent to the first token received."""
+        return self.first - self.prompted
+
+    @property
+    def added_ns(self) -> int:
+        """What of that wait was not the model's; a guess was asked for before it began."""
+        model = max(0, self.written - max(self.asked, self.prompted))
+        return self.heard_ns - model + self.between
 
 
 class CarrierCall(asyncio.Protocol):
     """One call; turns are kept in order, and every frame goes to the latest.
 
     events: report speech and played tokens, as the agent's TwiML asks of a carrier.
+    wants_partials: what its TwiML says.
     """
 
     def __init__(self, call_sid: str, *, events: bool = False) -> None:
         self.call_sid = call_sid
         self.turns: list[Turn] = []
         self.closed = False
+        self.wants_partials = False
         self._events = events
+        self._begun = 0
         self._unreported = b""
         self._upgraded = asyncio.get_running_loop().create_future()
         self._buffer = b""
@@ -76,10 +95,16 @@ class CarrierCall(asyncio.Protocol):
 
     # What the carrier does
 
-    async def begin(self, session: aiohttp.ClientSession, base_url: str, token: str) -> None:
-        """Post the webhook, follow its TwiML, and send `setup`."""
-        url, parameters = await self._ask(session, f"{base_url}/voice", token)
+    async def begin(
+        self, session: aiohttp.ClientSession, base_url: str, voice_path: str, token: str
+    ) -> None:
+        """Post the webhook, if there is one, follow its TwiML, and send `setup`."""
+        url, parameters = f"{base_url}/relay", dict[str, str]()
+        if voice_path:
+            url, parameters = await self._ask(session, base_url + voice_path, token)
         parts = urlsplit(url)
+        # A wss URL is signed as such; that TLS ended before this server says the proxy's header.
+        proto = "https" if parts.scheme == "wss" else "http"
         async with asyncio.timeout(_PATIENCE_S):
             await asyncio.get_running_loop().create_connection(
                 lambda: self, parts.hostname or "", parts.port or 80
@@ -89,6 +114,7 @@ class CarrierCall(asyncio.Protocol):
                     f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
                     "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
                     f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}\r\n"
+                    f"X-Forwarded-Proto: {proto}\r\n"
                     f"{SIGNATURE_HEADER}: {sign(token, url)}\r\n\r\n"
                 ).encode()
             )
@@ -121,15 +147,24 @@ class CarrierCall(asyncio.Protocol):
             answer.raise_for_status()
             document = ElementTree.fromstring(await answer.text())
         relay = next(document.iter("ConversationRelay"))
+        self.wants_partials = relay.attrib.get("partialPrompts") == "true"
         parameters = {each.attrib["name"]: each.attrib["value"] for each in relay.iter("Parameter")}
         return relay.attrib["url"], parameters
+
+    def partial(self, text: str) -> None:
+        """Tell what was understood so far, if the TwiML asked for it."""
+        if self.wants_partials:
+            self._begun = self._begun or time.monotonic_ns()
+            self._send(type="prompt", voicePrompt=text, lang="en-US", last=False)
 
     def prompt(self, text: str) -> Turn:
         """Say something, as a final transcript."""
         if self._events:
             self._inform("clientSpeaking", "off")
         self._unreported = b""
-        turn = Turn(time.monotonic_ns())
+        now = time.monotonic_ns()
+        turn = Turn(now, self._begun or now)
+        self._begun = 0
         self.turns.append(turn)
         self._send(type="prompt", voicePrompt=text, lang="en-US", last=True)
         return turn
@@ -200,9 +235,11 @@ class CarrierCall(asyncio.Protocol):
 
     def _hear(self, turn: Turn, payload: bytes, now: int) -> None:
         tokens = payload.count(b"word")
-        if tokens and not turn.first and (mark := _MARK.search(payload)):
+        mark = _MARK.search(payload) if tokens and not turn.first else None
+        if mark and int(mark[2]) >= turn.begun:  # else an answer to an earlier turn, come late
             turn.first, turn.digit = now, mark[1]
             turn.asked, turn.written = int(mark[2]), int(mark[3])
+            turn.between = int(mark[4] or 0)
             turn.first_came.set()
             if self._events:
                 self._inform("agentSpeaking", "on")
@@ -213,7 +250,7 @@ class CarrierCall(asyncio.Protocol):
             turn.in_flight += own
         turn.tokens += own
         turn.stray += tokens - own
-        if _LAST in payload:
+        if _LAST.search(payload):
             turn.closed = True
         if self._events:
             self._report_played(payload, done=turn.closed)

@@ -8,9 +8,12 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
-Kind: TypeAlias = Literal["talk", "storm", "events", "barge-in", "idle"]
+Kind: TypeAlias = Literal["talk", "storm", "events", "barge-in", "tools", "partials", "memory"]
 
 AUTH_TOKEN: Final = "benchmark"  # of a carrier that is simulated
+
+# Of added latency at p95; more is no longer a call that the core holds.
+HELD_WITHIN_MS: Final = 50.0
 
 # What other processes may use of a core before a measurement is in doubt.
 DISTURBED_PERCENT: Final = 10.0
@@ -19,20 +22,25 @@ DISTURBED_PERCENT: Final = 10.0
 _SAMPLES_FOR_P95: Final = 20
 _SAMPLES_FOR_P99: Final = 100
 # The median would hide these.
-_WORST: Final = frozenset({"tokens_after_interrupt", "unanswered", "broken"})
+_WORST: Final = frozenset({"tokens_after_interrupt", "unanswered", "broken", "never_closed"})
 
 
 class Workload(msgspec.Struct, frozen=True):
-    """How the mock model answers: first token, then tokens at a rate."""
+    """How the mock model answers: first token, then tokens at a rate.
+
+    tool: the name of a tool that it asks for before every answer.
+    """
 
     first_token_ms: float = 200
     tokens: int = 60
     rate: float = 50
+    tool: str = ""
 
     @property
     def reply_s(self) -> float:
         """From the request to the end of the answer."""
-        return self.first_token_ms / 1000 + (self.tokens - 1) / self.rate
+        requests = 2 if self.tool else 1
+        return requests * self.first_token_ms / 1000 + (self.tokens - 1) / self.rate
 
 
 class Scenario(msgspec.Struct, frozen=True):
@@ -46,7 +54,7 @@ class Scenario(msgspec.Struct, frozen=True):
     @property
     def title(self) -> str:
         """Its name in tables."""
-        return f"{self.kind}, {self.calls}"
+        return f"{self.kind}, {self.calls} calls"
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -62,11 +70,13 @@ class Spread(msgspec.Struct, frozen=True):
 class Figures(msgspec.Struct, frozen=True):
     """What one scenario gave.
 
-    added: prompt frame sent to first token frame received, less what the model itself took;
-    to_model and from_model are its two parts. cpu_percent and the like are of one core.
+    heard: prompt frame sent to first token frame received. added: that less what the model itself
+    took of it; to_model and from_model are its two parts. guessed: turns whose answer was asked
+    for before their final prompt. cpu_percent and the like are of one core.
     unanswered and broken: turns without any, or without all, of their tokens. in_flight: tokens
     that were under way when an interrupt was sent; tokens_after_interrupt: that the server sent
-    after it had seen it. late and model_late: how late the instruments' own timers fired.
+    after it had seen it; never_closed: interrupts after which the answer was asked to its end.
+    late and model_late: how late the instruments' own timers fired.
     foreign_percent: what the rest of the machine used meanwhile.
     """
 
@@ -75,9 +85,11 @@ class Figures(msgspec.Struct, frozen=True):
     seconds: float = 0
     turns: int = 0
     tokens: int = 0
+    heard: Spread = Spread()
     added: Spread = Spread()
     to_model: Spread = Spread()
     from_model: Spread = Spread()
+    guessed: int = 0
     cpu_ms_per_turn: float | None = None
     cpu_ms_per_1000_tokens: float | None = None
     cpu_percent: float = 0
@@ -85,9 +97,11 @@ class Figures(msgspec.Struct, frozen=True):
     in_flight: int = 0
     tokens_after_interrupt: int = 0
     upstream_closed: Spread = Spread()
+    never_closed: int = 0
     unanswered: int = 0
     broken: int = 0
     idle_kb_per_call: float | None = None
+    speaking_kb_per_call: float | None = None
     rss_mb: float = 0
     late: Spread = Spread()
     model_late: Spread = Spread()
@@ -105,24 +119,58 @@ class Machine(msgspec.Struct, frozen=True):
     cores: int
     server_core: int
     other_cores: tuple[int, ...]
-    packages: dict[str, str]
     commit: str
+    date: str
     load: tuple[float, float]
 
 
-class Report(msgspec.Struct, frozen=True):
-    """Everything that was measured.
+class Probe(msgspec.Struct, frozen=True):
+    """One step of the search for how many calls a core holds."""
+
+    calls: int
+    held: bool
+    figures: Figures
+
+
+class Capacity(msgspec.Struct, frozen=True):
+    """How many calls a core holds; most: it held as many as were tried, the search ended there."""
+
+    kind: Kind
+    calls: int
+    most: bool
+    probes: tuple[Probe, ...]
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """One server's figures.
 
     scenarios: medians over the runs; every: each scenario's runs one by one.
     """
 
-    machine: Machine
-    workload: Workload
-    runs: int
+    server: str
+    packages: dict[str, str]
     boot_ms: float
     import_ms: float
     scenarios: tuple[Figures, ...]
     every: tuple[tuple[Figures, ...], ...] = ()
+    capacities: tuple[Capacity, ...] = ()
+
+    def of(self, kind: Kind, calls: int | None = None) -> Figures | None:
+        """Give one scenario's figures, if it was measured."""
+        return next(
+            (each for each in self.scenarios if each.kind == kind and calls in (None, each.calls)),
+            None,
+        )
+
+
+class Report(msgspec.Struct, frozen=True):
+    """Everything that was measured; voxyray is the first of servers."""
+
+    machine: Machine
+    workload: Workload
+    runs: int
+    seconds: float
+    servers: tuple[Measured, ...]
 
 
 def spread(values_ms: Sequence[float]) -> Spread:

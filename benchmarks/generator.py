@@ -27,19 +27,36 @@ from benchmarks.mock_model import ModelReport
 _GAP_S: Final = 0.1  # between the replies of a storm
 _SILENT_SHARE: Final = 3  # in talk, one call in so many speaks
 _OPENED_AT_ONCE: Final = 8
+_SPEAK_IN_MEMORY: Final = 8  # one call in so many, when memory is measured
 _SETTLE_S: Final = 0.5
 _PROGRESS_EVERY_S: Final = 1.0
 _MODEL_SLACK_S: Final = 1.0
 _CUT_SAYS_NOTHING_S: Final = 0.3
 _PATIENCE_S: Final = 10.0
 _PROMPT: Final = "Could you tell me whether you are open on Saturday morning, please?"
+# How recognition hears it: cumulative, revised, at last only punctuated anew.
+_PARTIALS: Final = (
+    "Could",
+    "Could you tell",
+    "Could you tell me weather",
+    "Could you tell me whether you are open on",
+    "could you tell me whether you are open on Saturday morning please",
+)
+_SAYS_MORE: Final = " Or on Sunday?"
+_MORE_SHARE: Final = 0.2  # of the finals say more than the last partial
+_PARTIAL_EVERY_S: Final = 0.2
+_FINAL_AFTER_S: Final = (0.35, 0.55)  # from the last partial
 
 
 class Task(msgspec.Struct, frozen=True):
-    """What the generator is told: what to measure, and where server and model are."""
+    """What the generator is told: what to measure, and where server and model are.
+
+    voice_path: of the webhook; a server without one is connected to at /relay.
+    """
 
     scenario: Scenario
     base_url: str
+    voice_path: str
     model_url: str
     auth_token: str
     server_pid: int
@@ -89,8 +106,8 @@ class Generator:
 
     async def run(self) -> Figures:
         """Open the calls, measure, and hang up."""
-        if self._scenario.kind == "idle":
-            return await self._measure_idle()
+        if self._scenario.kind == "memory":
+            return await self._measure_memory()
         await self._open(self._scenario.calls)
         await asyncio.sleep(_SETTLE_S)
         await self._ask_model()  # forget what opening did
@@ -100,20 +117,30 @@ class Generator:
         report = await self._settle()
         return self._figures(before, after, report)
 
-    async def _measure_idle(self) -> Figures:
-        pid = self._task.server_pid
+    async def _measure_memory(self) -> Figures:
+        """Weigh calls: what each idle one holds, and what one holds more while it is answered."""
+        pid, count = self._task.server_pid, self._scenario.calls
+        workload = self._scenario.workload
         await self._open(1)
         self._calls[0].prompt(_PROMPT)
-        await asyncio.sleep(self._scenario.workload.reply_s + _SETTLE_S)
+        await asyncio.sleep(workload.reply_s + _SETTLE_S)
         base = rss_kb(pid)
-        await self._open(self._scenario.calls)
+        await self._open(count)
         await asyncio.sleep(_SETTLE_S)
+        idle = rss_kb(pid)
+        speaking = self._calls[1 : 1 + max(1, count // _SPEAK_IN_MEMORY)]
+        for call in speaking:
+            call.prompt(_PROMPT)
+        await asyncio.sleep((workload.first_token_ms / 1000 + workload.reply_s) / 2)
         held = rss_kb(pid)
+        await asyncio.sleep(workload.reply_s)
         await self._hang_up()
+        idle_kb = (idle - base) / count
         return Figures(
-            "idle",
-            self._scenario.calls,
-            idle_kb_per_call=round((held - base) / self._scenario.calls, 1),
+            "memory",
+            count,
+            idle_kb_per_call=round(idle_kb, 1),
+            speaking_kb_per_call=round(idle_kb + (held - idle) / len(speaking), 1),
             rss_mb=round(held / 1024, 1),
         )
 
@@ -130,7 +157,8 @@ class Generator:
 
         async def begin(call: CarrierCall) -> None:
             async with turnstile:
-                await call.begin(self._session, self._task.base_url, self._task.auth_token)
+                task = self._task
+                await call.begin(self._session, task.base_url, task.voice_path, task.auth_token)
 
         await asyncio.gather(*map(begin, calls))
 
@@ -138,8 +166,9 @@ class Generator:
         loop = asyncio.get_running_loop()
         start = loop.time() + 0.05
         until = start + self._scenario.seconds
-        kind = self._scenario.kind
-        play = self._barge_in if kind == "barge-in" else self._prompt_regularly
+        play = {"barge-in": self._barge_in, "partials": self._speak_in_partials}.get(
+            self._scenario.kind, self._prompt_regularly
+        )
         jobs = [
             play(call, start + period_share * self._period_s, until)
             for call, period_share in zip(self._calls, self._shares(), strict=True)
@@ -151,7 +180,14 @@ class Generator:
     @property
     def _period_s(self) -> float:
         reply_s = self._scenario.workload.reply_s
-        return reply_s * _SILENT_SHARE if self._scenario.kind == "talk" else reply_s + _GAP_S
+        match self._scenario.kind:
+            case "talk":
+                return reply_s * _SILENT_SHARE
+            case "partials":
+                spoken_s = _PARTIAL_EVERY_S * len(_PARTIALS) + _FINAL_AFTER_S[1]
+                return reply_s + spoken_s + _GAP_S
+            case _:
+                return reply_s + _GAP_S
 
     def _shares(self) -> Iterator[float]:
         count = len(self._calls)
@@ -161,6 +197,17 @@ class Generator:
         while at < until:
             await self._sleep_until(at)
             call.prompt(_PROMPT)
+            at += self._period_s
+        await self._sleep_until(until)
+
+    async def _speak_in_partials(self, call: CarrierCall, at: float, until: float) -> None:
+        while at < until:
+            for number, partial in enumerate(_PARTIALS):
+                await self._sleep_until(at + _PARTIAL_EVERY_S * number)
+                call.partial(partial)
+            await asyncio.sleep(self._random.uniform(*_FINAL_AFTER_S))
+            more = self._random.random() < _MORE_SHARE
+            call.prompt(_PROMPT + _SAYS_MORE * more)
             at += self._period_s
         await self._sleep_until(until)
 
@@ -233,9 +280,13 @@ class Generator:
             seconds=round(seconds, 2),
             turns=len(turns),
             tokens=tokens,
-            added=_spread_ns([t.first - t.prompted - (t.written - t.asked) for t in answered]),
-            to_model=_spread_ns([t.asked - t.prompted for t in answered]),
-            from_model=_spread_ns([t.first - t.written for t in answered]),
+            heard=_spread_ns([turn.heard_ns for turn in answered]),
+            added=_spread_ns([turn.added_ns for turn in answered]),
+            to_model=_spread_ns([max(0, turn.asked - turn.prompted) for turn in answered]),
+            from_model=_spread_ns(
+                [turn.first - max(turn.written, turn.prompted) for turn in answered]
+            ),
+            guessed=sum(turn.asked < turn.prompted for turn in answered),
             cpu_percent=_percent(server_s, seconds),
             unanswered=len(turns) - len(answered),
             rss_mb=round(rss_kb(self._task.server_pid) / 1024, 1),
@@ -276,7 +327,7 @@ def _with_interrupts(
         in_flight=sum(turn.in_flight for turn in cut),
         tokens_after_interrupt=sum(turn.stray for turn in turns),
         upstream_closed=_spread_ns([cut_at[turn.asked] - turn.interrupted for turn in noticed]),
-        broken=len(cut) - len(noticed),
+        never_closed=len(cut) - len(noticed),
     )
 
 

@@ -1,6 +1,6 @@
-"""What voxyray adds to a model's latency, and what it costs: `make bench`.
+"""What voxyray adds to a model's latency and what it costs, beside its peers: `make bench`.
 
-Three processes on loopback: the server on a core of its own, the mock model and the load generator
+Three processes on loopback: a server on a core of its own, the mock model and the load generator
 (which plays the carrier) on the others; this one only starts them and waits. Method and limits
 are in docs/benchmarks.md.
 """
@@ -10,17 +10,13 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-import socket
+import resource
 import statistics
 import subprocess
-import sys
-import tempfile
-import time
-import urllib.request
 from collections.abc import Iterator, Sequence
-from importlib import metadata
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, get_args
 
 import click
 import msgspec
@@ -28,224 +24,199 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from benchmarks.figures import (
-    AUTH_TOKEN,
-    DISTURBED_PERCENT,
+    Capacity,
     Figures,
     Kind,
     Machine,
+    Measured,
     Report,
     Scenario,
     Workload,
     median,
 )
-from benchmarks.generator import Task
-from benchmarks.tables import print_report
+from benchmarks.measuring import Bench, Failed, Run, find_capacity, is_held
+from benchmarks.subjects import ROOT, SUBJECTS, VOXYRAY, Subject
+from benchmarks.tables import as_markdown, print_report
 
-_BOOTED_WITHIN_S: Final = 30.0
-_STOPPED_WITHIN_S: Final = 10.0
-_MEASURED_WITHIN_S: Final = 60.0  # beyond the scenario's own time
-_IDLE_CALLS: Final = 200
-_KINDS: Final[tuple[Kind, ...]] = ("talk", "storm", "barge-in")
+_TOOL: Final = "opening_hours"
 _QUICK: Final = Workload(first_token_ms=50, tokens=20, rate=100)
-_IMPORT: Final = (
-    "import time; began = time.perf_counter(); import voxyray.server; "
-    "print((time.perf_counter() - began) * 1000)"
-)
-_PACKAGES: Final = ("aiohttp", "msgspec", "uvloop")
-_ROOT: Final = Path(__file__).parent.parent
+_EVERY_COUNT: Final = (1, 20, 100, 500, 1000)
+_MEMORY_CALLS: Final = 200
+# What the table takes medians of; the rest is measured once, to be done in minutes.
+_REPEATED: Final[frozenset[Kind]] = frozenset({"talk", "barge-in"})
+# Open files: a thousand calls are two thousand sockets.
+_OPEN_FILES: Final = 8192
+
+
+class Search(msgspec.Struct, frozen=True):
+    """The search for how many calls a core holds."""
+
+    kind: Kind
+    start: int
+    most: int
+    seconds: float
 
 
 class Plan(msgspec.Struct, frozen=True):
     """All that is to be measured, and where."""
 
+    subjects: tuple[Subject, ...]
     scenarios: tuple[Scenario, ...]
+    searches: tuple[Search, ...]
     workload: Workload
+    seconds: float
     runs: int
+    once: frozenset[Kind]
     tries: int
     imports: int
     server_core: int
     other_cores: tuple[int, ...]
 
-
-class _Run(msgspec.Struct, frozen=True):
-    boot_ms: float
-    figures: Figures
-
-
-class Failed(click.ClickException):
-    """A process of the benchmark did not do its part."""
-
-
-# Processes
-
-
-@contextlib.contextmanager
-def _process(
-    cores: Sequence[int], *arguments: str, fds: Sequence[int] = ()
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Run one of our modules on given cores; it is stopped when the block is left."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", *arguments],
-        cwd=_ROOT,
-        pass_fds=fds,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores),
-    )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(_STOPPED_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+    def steps(self) -> list[tuple[Subject, Scenario]]:
+        """Give all steps in order; the servers take turns, so a disturbance hits them alike."""
+        return [
+            (subject, scenario)
+            for run in range(self.runs)
+            for scenario in self.scenarios
+            for subject in self.subjects
+            if scenario.kind in subject.kinds
+            if run == 0 or scenario.kind not in self.once
+        ]
 
 
-def _listen() -> socket.socket:
-    """Take a free port; who connects before the server runs waits, so booting needs no polling."""
-    return socket.create_server(("127.0.0.1", 0), backlog=1024)
+class _Bar:
+    """One measurement on the screen; result is what came of it."""
 
-
-def _url(listener: socket.socket) -> str:
-    return f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-
-def _await_answer(url: str) -> None:
-    try:
-        with urllib.request.urlopen(url, timeout=_BOOTED_WITHIN_S) as answer:
-            answer.read()
-    except OSError as error:
-        raise Failed(f"{url} does not answer: {error}") from error
-
-
-# Measuring
-
-
-class Bench:
-    """Runs scenarios, each with a fresh server, store and model."""
-
-    def __init__(self, plan: Plan, progress: Progress) -> None:
-        self._plan = plan
+    def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress = progress
+        self.task = task
+        self.result = ""
 
-    def run(self, scenario: Scenario, bar: TaskID) -> _Run:
-        """Measure one scenario; where others disturb it, try again and keep the quietest."""
-        tried: list[_Run] = []
-        for _ in range(self._plan.tries):
-            tried.append(self._try(scenario, bar))
-            if tried[-1].figures.foreign_percent <= DISTURBED_PERCENT:
-                break
-        return min(tried, key=lambda run: run.figures.foreign_percent)
-
-    def _try(self, scenario: Scenario, bar: TaskID) -> _Run:
-        plan = self._plan
-        with contextlib.ExitStack() as stack:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="voxyray-bench-"))
-            model_at, server_at = stack.enter_context(_listen()), stack.enter_context(_listen())
-            workload = msgspec.json.encode(scenario.workload).decode()
-            model = stack.enter_context(
-                _process(
-                    plan.other_cores,
-                    "benchmarks.mock_model",
-                    f"--fd={model_at.fileno()}",
-                    f"--workload={workload}",
-                    fds=[model_at.fileno()],
-                )
-            )
-            _await_answer(f"{_url(model_at)}/v1/models")
-            began = time.perf_counter()
-            server = stack.enter_context(
-                _process(
-                    [plan.server_core],
-                    "benchmarks.server",
-                    f"--fd={server_at.fileno()}",
-                    f"--model-url={_url(model_at)}/v1",
-                    f"--store=sqlite:{folder}/voxyray.sqlite",
-                    fds=[server_at.fileno()],
-                )
-            )
-            _await_answer(f"{_url(server_at)}/healthz")
-            boot_ms = (time.perf_counter() - began) * 1000
-            task = Task(
-                scenario, _url(server_at), _url(model_at), AUTH_TOKEN, server.pid, model.pid
-            )
-            return _Run(boot_ms, self._generate(task, bar))
-
-    def _generate(self, task: Task, bar: TaskID) -> Figures:
-        argument = msgspec.json.encode(task).decode()
-        deadline = time.monotonic() + task.scenario.seconds + _MEASURED_WITHIN_S
-        with _process(self._plan.other_cores, "benchmarks.generator", argument) as process:
-            for line in process.stdout or ():
-                said = msgspec.json.decode(line)
-                if "kind" in said:
-                    return msgspec.convert(said, Figures)
-                self._progress.update(bar, completed=said["done"], refresh=True)
-                if time.monotonic() > deadline:
-                    break
-        raise Failed(f"the generator gave no figures of {task.scenario.title}")
+    def tell(self, done: float) -> None:
+        """Show how much of it is done."""
+        self._progress.update(self.task, completed=done, refresh=True)
 
 
-def _import_ms(core: int) -> float:
-    done = subprocess.run(
-        [sys.executable, "-c", _IMPORT],
-        cwd=_ROOT,
-        check=True,
-        capture_output=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, [core]),
-    )
-    return float(done.stdout)
+class _Screen:
+    """Shows what is being measured, and what came of it."""
+
+    def __init__(self, console: Console, steps: int) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[result]}"),
+            TimeElapsedColumn(),
+        )
+        self._console = console
+        self._steps = steps
+        self._step = 0
+        self.progress = Progress(*columns, console=console, auto_refresh=False)
+
+    @contextlib.contextmanager
+    def follow(self, title: str) -> Iterator[_Bar]:
+        """Show one measurement from its begin to its result."""
+        self._step += 1
+        if self._step <= self._steps:  # nobody knows how long a search is
+            title = f"{self._step}/{self._steps} {title}"
+        bar = _Bar(self.progress, self.progress.add_task(title, total=1, result=""))
+        self.progress.refresh()
+        yield bar
+        self.progress.update(bar.task, completed=1, result=bar.result, refresh=True)
+        if not self._console.is_terminal:  # where bars are drawn only at the end
+            self._console.print(f"{title}: {bar.result}")
 
 
 def measure(plan: Plan, console: Console) -> Report:
     """Measure everything, as often as planned, and give the medians."""
     load_before = os.getloadavg()[0]
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[result]}"),
-        TimeElapsedColumn(),
-    )
-    runs: list[list[_Run]] = [[] for _ in plan.scenarios]
-    with Progress(*columns, console=console, auto_refresh=False) as progress:
-        bench = Bench(plan, progress)
-        imports = [_import_ms(plan.server_core) for _ in range(plan.imports)]
-        for number in range(plan.runs):
-            for scenario, done in zip(plan.scenarios, runs, strict=True):
-                title = f"run {number + 1}/{plan.runs}: {scenario.title} calls"
-                bar = progress.add_task(title, total=1, result="")
-                progress.refresh()
-                done.append(bench.run(scenario, bar))
-                headline = _headline(done[-1].figures)
-                progress.update(bar, completed=1, result=headline, refresh=True)
-                if not console.is_terminal:  # where bars are drawn only at the end
-                    console.print(f"{title}: {headline}")
+    steps = plan.steps()
+    runs: dict[tuple[str, Scenario], list[Run]] = {}
+    bench = Bench(plan.server_core, plan.other_cores, plan.tries)
+    screen = _Screen(console, len(steps))
+    with screen.progress:
+        imports = {
+            each.name: [bench.import_once(each) for _ in range(plan.imports)]
+            for each in plan.subjects
+        }
+        for subject, scenario in steps:
+            with screen.follow(f"{subject.name}: {scenario.title}") as bar:
+                done = bench.run(subject, scenario, bar.tell)
+                bar.result = _headline(done.figures)
+            runs.setdefault((subject.name, scenario), []).append(done)
+        capacities = {
+            each.name: [
+                _capacity(bench, screen, each, search, plan.workload)
+                for search in plan.searches
+                if not each.is_floor
+            ]
+            for each in plan.subjects
+        }
     return Report(
         machine=_machine(plan, load_before),
         workload=plan.workload,
         runs=plan.runs,
+        seconds=plan.seconds,
+        servers=tuple(
+            _measured(
+                each.name,
+                imports[each.name],
+                [done for (name, _), done in runs.items() if name == each.name],
+                capacities[each.name],
+            )
+            for each in plan.subjects
+        ),
+    )
+
+
+def _capacity(
+    bench: Bench, screen: _Screen, subject: Subject, search: Search, workload: Workload
+) -> Capacity:
+    def probe(calls: int) -> Figures:
+        scenario = Scenario(search.kind, calls, search.seconds, workload)
+        with screen.follow(f"{subject.name}: does a core hold {scenario.title}?") as bar:
+            figures = bench.run_once(subject, scenario, bar.tell).figures
+            bar.result = f"{'yes' if is_held(figures) else 'no'}: {_headline(figures)}"
+        return figures
+
+    return find_capacity(search.kind, probe, search.start, search.most)
+
+
+def _measured(
+    server: str,
+    imports: Sequence[tuple[float, dict[str, str]]],
+    runs: Sequence[Sequence[Run]],
+    capacities: Sequence[Capacity],
+) -> Measured:
+    return Measured(
+        server=server,
+        packages=imports[0][1],
         boot_ms=round(statistics.median(run.boot_ms for done in runs for run in done), 1),
-        import_ms=round(statistics.median(imports), 1),
+        import_ms=round(statistics.median(took_ms for took_ms, _ in imports), 1),
         scenarios=tuple(median([run.figures for run in done]) for done in runs),
         every=tuple(tuple(run.figures for run in done) for done in runs),
+        capacities=tuple(capacities),
     )
 
 
 def _headline(figures: Figures) -> str:
     if figures.idle_kb_per_call is not None:
-        return f"{figures.idle_kb_per_call:.1f} kB a call"
-    return f"adds {figures.added.p50 or 0:.2f} ms p50, {figures.cpu_percent:.0f} % CPU"
+        return (
+            f"{figures.idle_kb_per_call:.1f} kB a call, {figures.speaking_kb_per_call:.1f} speaking"
+        )
+    added = figures.added
+    faults = figures.unanswered + figures.broken
+    return (
+        f"adds {added.p50 or 0:.2f} ms p50, {added.p95 or added.most or 0:.2f} p95, "
+        f"{figures.cpu_percent:.0f} % CPU" + (f", {faults} faults" if faults else "")
+    )
 
 
 def _machine(plan: Plan, load_before: float) -> Machine:
     info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     names = [line.split(":", 1)[1].strip() for line in info.splitlines() if "model name" in line]
     git = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=_ROOT,
+        ["git", "describe", "--always", "--dirty=, edited"],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
@@ -257,64 +228,143 @@ def _machine(plan: Plan, load_before: float) -> Machine:
         cores=len({plan.server_core, *plan.other_cores}),
         server_core=plan.server_core,
         other_cores=plan.other_cores,
-        packages={name: metadata.version(name) for name in _PACKAGES},
         commit=git.stdout.strip(),
+        date=f"{datetime.now(UTC).date():%d %B %Y}",
         load=(round(load_before, 2), round(os.getloadavg()[0], 2)),
     )
 
 
-# The command
+# What is measured
 
 
-def _scenarios(calls: Sequence[int], seconds: float) -> tuple[Scenario, ...]:
-    talks = [Scenario(kind, count, seconds) for kind in _KINDS for count in calls]
-    return (*talks, Scenario("events", max(calls), seconds), Scenario("idle", _IDLE_CALLS, 0))
+def _scenario(kind: Kind, calls: int, seconds: float, workload: Workload) -> Scenario:
+    tool = _TOOL if kind == "tools" else ""
+    return Scenario(kind, calls, seconds, msgspec.structs.replace(workload, tool=tool))
 
 
-def _quick_scenarios() -> tuple[Scenario, ...]:
-    kinds: tuple[Kind, ...] = ("storm", "barge-in")
-    talks = [Scenario(kind, 4, 1, _QUICK) for kind in kinds]
-    return (*talks, Scenario("idle", 10, 0, _QUICK))
+def table_scenarios(seconds: float) -> list[Scenario]:
+    """Give what the table of docs/benchmarks.md compares."""
+    kinds: list[tuple[Kind, int]] = [
+        ("talk", 100),
+        ("barge-in", 100),
+        ("tools", 20),
+        ("partials", 20),
+        ("memory", _MEMORY_CALLS),
+    ]
+    return [_scenario(kind, calls, seconds, Workload()) for kind, calls in kinds]
+
+
+def every_scenario(counts: Sequence[int], seconds: float) -> list[Scenario]:
+    """Give every kind of talk with every number of calls."""
+    kinds: tuple[Kind, ...] = ("talk", "storm", "barge-in", "tools", "partials", "events")
+    return [
+        *(_scenario(kind, calls, seconds, Workload()) for kind in kinds for calls in counts),
+        Scenario("memory", _MEMORY_CALLS, 0),
+    ]
+
+
+def quick_scenarios() -> list[Scenario]:
+    """Give one short scenario of every kind."""
+    return [
+        _scenario(kind, 10 if kind == "memory" else 4, 1, _QUICK)
+        for kind in get_args(Kind)
+        if kind not in ("talk", "events")
+    ]
+
+
+def _scenarios(calls: Sequence[int], seconds: float, *, full: bool, quick: bool) -> list[Scenario]:
+    if quick:
+        return quick_scenarios()
+    if calls or full:
+        return every_scenario(sorted(calls) or _EVERY_COUNT, seconds)
+    return table_scenarios(seconds)
+
+
+def _search(kind: Kind, *, quick: bool) -> Search:
+    """Give a search; a probe lasts until every call has spoken at least once."""
+    if quick:
+        return Search(kind, start=2, most=4, seconds=1)
+    return Search(kind, start=100, most=1000, seconds=4.2 if kind == "talk" else 3)
+
+
+def _subjects(names: Sequence[str]) -> tuple[Subject, ...]:
+    """Give the servers asked for, or all that are installed; voxyray is always one."""
+    for name in names:
+        if not SUBJECTS[name].installed:
+            raise Failed(f"{name} is not installed: `make bench` makes .venv-bench")
+    wanted = names or [name for name, each in SUBJECTS.items() if each.installed]
+    return tuple(each for each in SUBJECTS.values() if each is VOXYRAY or each.name in wanted)
 
 
 @click.command()
-@click.option("--calls", type=click.IntRange(1), multiple=True, default=(1, 20, 100))
-@click.option("--seconds", type=click.FloatRange(1), default=15.0, help="Of each scenario.")
-@click.option("--runs", type=click.IntRange(1), default=1, help="Medians over so many.")
-@click.option("--tries", type=click.IntRange(1), default=3, help="While others use the machine.")
-@click.option("--only", type=click.Choice(["talk", "storm", "events", "barge-in", "idle"]))
+@click.option("--server", "servers", type=click.Choice(list(SUBJECTS)), multiple=True)
+@click.option("--only", type=click.Choice(get_args(Kind)), multiple=True, help="Kinds of talk.")
+@click.option("--calls", type=click.IntRange(1), multiple=True, help="Every kind, so many calls.")
+@click.option("--full", is_flag=True, help="Every kind, with 1, 20, 100, 500 and 1,000 calls.")
+@click.option("--seconds", type=click.FloatRange(1), default=5.0, help="Of each scenario.")
+@click.option("--runs", type=click.IntRange(1), default=3, help="Medians over so many.")
+@click.option("--tries", type=click.IntRange(1), default=1, help="While others use the machine.")
+@click.option(
+    "--search",
+    type=click.Choice(["talk", "storm", "none"]),
+    multiple=True,
+    default=["talk"],
+    help="Find how many calls of this kind a core holds.",
+)
 @click.option("--quick", is_flag=True, help="A few seconds; proves that it works, no more.")
-@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--markdown", "markdown_file", type=click.Path(dir_okay=False, path_type=Path))
 def main(
+    servers: tuple[str, ...],
+    only: tuple[str, ...],
     calls: tuple[int, ...],
+    full: bool,
     seconds: float,
     runs: int,
     tries: int,
-    only: str | None,
+    search: tuple[Kind | Literal["none"], ...],
     quick: bool,
-    file: Path | None,
+    json_file: Path | None,
+    markdown_file: Path | None,
 ) -> None:
-    """Measure what voxyray adds to a model's latency, and what it costs."""
-    if not hasattr(os, "sched_setaffinity"):
-        raise Failed("this needs Linux: it pins processes to cores and reads /proc")
-    cores = sorted(os.sched_getaffinity(0))
-    scenarios = _quick_scenarios() if quick else _scenarios(sorted(calls), seconds)
-    other_cores = tuple(cores[1:] or cores)
-    os.sched_setaffinity(0, other_cores)  # drawing progress must not take time from the server
+    """Measure what voxyray adds to a model's latency and what it costs, beside its peers."""
+    cores = _take_cores()
     plan = Plan(
-        scenarios=tuple(each for each in scenarios if only in (None, each.kind)),
+        subjects=_subjects(servers),
+        scenarios=tuple(
+            each
+            for each in _scenarios(calls, seconds, full=full, quick=quick)
+            if not only or each.kind in only
+        ),
+        searches=tuple(_search(kind, quick=quick) for kind in search if kind != "none"),
         workload=_QUICK if quick else Workload(),
-        runs=runs,
-        tries=1 if quick else tries,
+        seconds=1 if quick else seconds,
+        runs=1 if quick else runs,
+        once=frozenset(get_args(Kind)) - _REPEATED if not (calls or full) else frozenset(),
+        tries=tries,
         imports=1 if quick else 5,
         server_core=cores[0],
-        other_cores=other_cores,
+        other_cores=tuple(cores[1:] or cores),
     )
     console = Console(width=max(Console().width, 110))
     report = measure(plan, console)
     print_report(report, console)
-    if file is not None:
-        file.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
+    if json_file is not None:
+        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
+    if markdown_file is not None:
+        markdown_file.write_text(as_markdown(report), encoding="utf-8")
+
+
+def _take_cores() -> list[int]:
+    """Give the cores to use, and leave the first to the server; take the open files it needs."""
+    if not hasattr(os, "sched_setaffinity"):
+        raise Failed("this needs Linux: it pins processes to cores and reads /proc")
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, cores[1:] or cores)  # drawing progress takes no time from the server
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < _OPEN_FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(_OPEN_FILES, hard), hard))
+    return cores
 
 
 if __name__ == "__main__":

@@ -7,6 +7,9 @@ an answer names the moment the request had arrived and the moment that token was
 CLOCK_MONOTONIC, which all processes of a machine share. Head, role and first token leave in one
 write: a model that answers its headers early would take work off the measured path.
 
+Where the workload names a tool, the first answer asks for it, and the call's id carries those two
+moments to the second; so its first token also tells how long the server took in between.
+
 `GET /report` tells which answers were cut by their client and when, and how late timers fired.
 """
 
@@ -35,7 +38,17 @@ _EVENT: Final = (
     '"model":"mock","service_tier":"default","system_fingerprint":null,"choices":[{{"index":0,'
     '"delta":{delta},"logprobs":null,"finish_reason":{finish}}}],"usage":null}}\n\n'
 )
+_CALLED: Final = re.compile(r"call_at(\d+)to(\d+)")
 _LENGTH: Final = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+
+
+class _Message(msgspec.Struct):
+    role: str
+    tool_call_id: str = ""
+
+
+class _Request(msgspec.Struct):
+    messages: list[_Message]
 
 
 class ModelReport(msgspec.Struct, frozen=True):
@@ -58,11 +71,27 @@ def _token(text: str) -> bytes:
 _ROLE: Final = _chunked(
     _EVENT.format(delta='{"role":"assistant","content":"","refusal":null}', finish="null").encode()
 )
-_TAIL: Final = (
-    _chunked(_EVENT.format(delta="{}", finish='"stop"').encode())
-    + _chunked(b"data: [DONE]\n\n")
-    + b"0\r\n\r\n"
-)
+_END: Final = _chunked(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+_TAIL: Final = _chunked(_EVENT.format(delta="{}", finish='"stop"').encode()) + _END
+
+
+def _tool_call(name: str, call_id: str) -> bytes:
+    """Ask for a tool, its arguments in a chunk of their own as OpenAI sends them."""
+    called = {"name": name, "arguments": ""}
+    opened = {"index": 0, "id": call_id, "type": "function", "function": called}
+    told = {"index": 0, "function": {"arguments": '{"day":"saturday"}'}}
+    deltas = [
+        ({"role": "assistant", "content": None, "tool_calls": [opened]}, "null"),
+        ({"tool_calls": [told]}, "null"),
+        ({}, '"tool_calls"'),
+    ]
+    events = [
+        _EVENT.format(delta=msgspec.json.encode(delta).decode(), finish=finish).encode()
+        for delta, finish in deltas
+    ]
+    return b"".join(map(_chunked, events)) + _END
+
+
 # An answer's tokens all bear its digit, so that a stray one of another answer is seen.
 _TOKENS: Final = [_token(f" word{digit}") for digit in range(10)]
 
@@ -106,7 +135,8 @@ class _Connection(asyncio.Protocol):
             return
         self._buffer = rest[wanted:]
         if head.startswith(b"POST"):
-            self._answer = _Answer(self._mock, self._transport, now)
+            called = _tool_result(rest[:wanted]) if self._mock.workload.tool else None
+            self._answer = _Answer(self._mock, self._transport, now, called)
         else:
             body = self._mock.report() if b"/report" in head.split(b"\r\n", 1)[0] else b"{}"
             self._transport.write(
@@ -120,13 +150,27 @@ class _Connection(asyncio.Protocol):
             self._mock.cut.append((self._answer.asked_ns, now))
 
 
-class _Answer:
-    """One answer on its way."""
+def _tool_result(body: bytes) -> tuple[int, int] | None:
+    """Tell when the tool whose result ends this request was asked for: request and first chunk."""
+    message = msgspec.json.decode(body, type=_Request).messages[-1]
+    called = _CALLED.fullmatch(message.tool_call_id)
+    return (int(called[1]), int(called[2])) if called else None
 
-    def __init__(self, mock: Mock, transport: asyncio.Transport, asked_ns: int) -> None:
+
+class _Answer:
+    """One answer on its way; called: when the tool before it was, where there is one."""
+
+    def __init__(
+        self,
+        mock: Mock,
+        transport: asyncio.Transport,
+        asked_ns: int,
+        called: tuple[int, int] | None,
+    ) -> None:
         self.asked_ns = asked_ns
         self._mock = mock
         self._transport = transport
+        self._called = called
         self._digit = mock.answers % 10
         mock.answers += 1
         self._sent = 0
@@ -145,9 +189,17 @@ class _Answer:
         now = time.monotonic_ns()
         self._mock.late_ms.append((now - self._first_ns) / 1e6)
         self._first_ns = now
+        tool = self._mock.workload.tool
+        if tool and self._called is None:
+            self._timer = None
+            self._transport.write(_HEAD + _tool_call(tool, f"call_at{self.asked_ns}to{now}"))
+            return
         self._sent = 1
-        first = _token(f" word{self._digit}at{self.asked_ns}to{now}")
-        self._transport.write(_HEAD + _ROLE + first)
+        mark = f"at{self.asked_ns}to{now}"
+        if self._called is not None:
+            asked, told = self._called
+            mark = f"at{asked}to{now}less{self.asked_ns - told}"
+        self._transport.write(_HEAD + _ROLE + _token(f" word{self._digit}{mark}"))
         self._next()
 
     def _go_on(self) -> None:

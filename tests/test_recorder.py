@@ -12,9 +12,13 @@ import pytest
 from voxyray import frames, journal
 from voxyray.errors import StoreError
 from voxyray.journal import Entry
+from voxyray.meter import Meter
+from voxyray.metrics import CALLS, Metrics
+from voxyray.receipts import Prices
 from voxyray.recorder import BATCH_EVERY_S, Recorder
 from voxyray.stores import Item
 from voxyray.stores.memory import MemoryStore
+from voxyray.tracing import Tracer
 from voxyray.twin import virtual
 
 FAR = 2_000_000_000
@@ -187,3 +191,21 @@ async def test_a_store_that_stays_away_too_long_costs_entries_not_memory(
     store.away = None
     await recorder.close()
     assert len(await store.kept()) == 10
+
+
+@virtual
+async def test_what_cannot_be_traced_is_counted_and_written(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(_: object) -> None:
+        raise ValueError
+
+    store, metrics = Store(), Metrics()
+    meter = Meter(metrics, Prices(), lambda _: set())
+    recorder = Recorder(store, meter=meter, tracer=Tracer(fail, lambda _: ""))
+    recorder.record("CA1", Entry(0, 0, 0.0, journal.CallStarted(0.0, "a", "")), FAR)
+    recorder.record("CA1", Entry(0, 1, 0.0, journal.CallEnded(1000, "")), FAR)
+    await recorder.close()
+    assert len(await store.kept()) == 2
+    assert metrics.value(CALLS, "a") == 1
+    assert "could not be counted" in caplog.text

@@ -86,6 +86,13 @@ class TestSources:
 
 
 class TestUrls:
+    def test_where_traces_go(self) -> None:
+        base = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318/"}
+        own = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://t.example/in"}
+        assert load().traces_url == ""
+        assert load(base).traces_url == "http://127.0.0.1:4318/v1/traces"
+        assert load(own).traces_url == load({**base, **own}).traces_url == "https://t.example/in"
+
     @pytest.mark.parametrize(
         ("url", "relay"),
         [
@@ -132,6 +139,12 @@ BAD: list[tuple[dict[str, str], str, str]] = [
     ({"VOXYRAY_LOG_LEVEL": "LOUD"}, "VOXYRAY_LOG_LEVEL", "DEBUG"),
     ({"VOXYRAY_LOG_FORMAT": "xml"}, "VOXYRAY_LOG_FORMAT", "text or json"),
     ({"VOXYRAY_METRICS_TOKEN": "short"}, "VOXYRAY_METRICS_TOKEN", "openssl"),
+    ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317"}, "OTEL_EXPORTER_OTLP_ENDPOINT", "http://"),
+    (
+        {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://k:e@y.example"},
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+    ),
     ({"VOXYRAY_HANDOFF_TO": "my mother"}, "VOXYRAY_HANDOFF_TO", "+18005550100"),
     ({"VOXYRAY_HANDOFF_TO": "555-0100"}, "VOXYRAY_HANDOFF_TO", "+18005550100"),
 ]

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -20,6 +20,9 @@ from voxyray.stores import Item, Store
 from voxyray.stores.values import check_item
 from voxyray.tracebacks import traced
 
+if TYPE_CHECKING:
+    from voxyray.tracing import Tracer
+
 _log = logging.getLogger(__name__)
 
 BATCH_EVERY_S: Final = 0.1
@@ -32,14 +35,22 @@ _LOST_PER_LINE: Final = 1000
 class Recorder:
     """Collects items and stores them in batches; talk never waits for it.
 
-    feed: is given every entry, for whoever watches. meter: counts them, batch by batch too.
+    feed: is given every entry, for whoever watches. meter: counts them, batch by batch too;
+    tracer: makes spans of them.
     lost: how many items could not be kept because the store stayed away.
     """
 
-    def __init__(self, store: Store, feed: Feed | None = None, meter: Meter | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        feed: Feed | None = None,
+        meter: Meter | None = None,
+        tracer: Tracer | None = None,
+    ) -> None:
         self._store = store
         self._feed = feed or Feed()
         self._meter = meter
+        self._takers = [each.take for each in (meter, tracer) if each is not None]
         self._uncounted: list[tuple[str, Entry]] = []
         self._waiting: list[Item] = []
         self._task: asyncio.Task[None] | None = None
@@ -48,7 +59,7 @@ class Recorder:
 
     def record(self, call_id: str, entry: Entry, expires_at: int) -> None:
         """Take a journal entry to be written soon; never raises."""
-        if self._meter is not None:
+        if self._takers:
             self._uncounted.append((call_id, entry))
         self._feed.give(call_id, entry)
         try:
@@ -96,15 +107,14 @@ class Recorder:
         return True
 
     def count(self) -> None:
-        """Count what was recorded since the last time."""
+        """Count and trace what was recorded since the last time."""
         entries, self._uncounted = self._uncounted, []
-        if self._meter is None:
-            return
-        for call_id, entry in entries:
-            try:
-                self._meter.take(call_id, entry)
-            except Exception as error:  # noqa: BLE001 - no count is worth a journal
-                _log.error("an entry could not be counted: %s", traced(error))
+        for take in self._takers:
+            for call_id, entry in entries:
+                try:
+                    take(call_id, entry)
+                except Exception as error:  # noqa: BLE001 - no count is worth a journal
+                    _log.error("an entry could not be counted: %s", traced(error))
 
     def _storable(self, batch: list[Item]) -> list[Item]:
         """Leave out what no store will ever take: it would hold up all calls' entries for ever."""

@@ -36,6 +36,8 @@ from voxyray.tool_definitions import MakeTool
 
 if TYPE_CHECKING:
     from voxyray.dashboard import Dashboard
+    from voxyray.otlp import Sender
+    from voxyray.tracing import Tracer
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +82,8 @@ class Service:
         self.feed = Feed()
         self.metrics = Metrics()
         meter = Meter(self.metrics, load_prices(settings.prices), self._fallbacks)
-        self.recorder = Recorder(self.store, self.feed, meter)
+        tracer, self._sender = self._open_tracing(settings.traces_url)
+        self.recorder = Recorder(self.store, self.feed, meter, tracer)
         self.delivery = Delivery(
             self.store,
             open_messengers(settings) if dispatcher is None else {},
@@ -173,6 +176,20 @@ class Service:
         asked = [m.name for key, m in self.models.items() if agent in ("", key.partition(" ")[0])]
         return {name for chain in asked for name in chain.split(" > ")[1:]}
 
+    def _open_tracing(self, url: str) -> tuple[Tracer | None, Sender | None]:
+        if not url:
+            return None, None
+        from voxyray.otlp import Sender  # who has no traces has nothing of it to load
+        from voxyray.tracing import Tracer
+
+        sender = Sender(url)
+        return Tracer(sender.send, self._first_model), sender
+
+    def _first_model(self, agent: str) -> str:
+        """Give the model that an agent asks first, as its latest definition says."""
+        names = [m.name for key, m in self.models.items() if key.partition(" ")[0] == agent]
+        return names[-1].partition(" > ")[0] if names else ""
+
     def _model_for(self, agent: Agent) -> Model:
         """Give the agent's model; an edited definition may name another one than at the start."""
         if agent.model == self._models_named.get(agent.name):
@@ -228,6 +245,8 @@ class Service:
             await self._recovery
         await self.delivery.close()
         await self.recorder.close()
+        if self._sender is not None:
+            await self._sender.close()
         for model in {id(model): model for model in self.models.values()}.values():
             await model.close()
         await self.store.close()

@@ -44,6 +44,8 @@ VARIABLES: Final = {
     "dashboard_token": "VOXYRAY_DASHBOARD_TOKEN",
     "metrics_token": "VOXYRAY_METRICS_TOKEN",
     "prices": "VOXYRAY_PRICES",
+    "otlp_endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "otlp_traces_endpoint": "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
     "handoff_to": "VOXYRAY_HANDOFF_TO",
     "retention_days": "VOXYRAY_RETENTION_DAYS",
     "log_level": "VOXYRAY_LOG_LEVEL",
@@ -81,7 +83,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     see `open_model`; empty means OpenAI's if there is a key, else `offline`. store: see
     `open_store`. accept_unsigned: development only, switches signature checks off.
     dashboard_token: what opens the dashboard; without it only this machine sees it. metrics_token:
-    the same for `/metrics`. prices: a file like our `prices.toml`, instead of it. log_format:
+    the same for `/metrics`. prices: a file like our `prices.toml`, instead of it. otlp_endpoint:
+    the collector that traces go to, none if it is empty; otlp_traces_endpoint: its address for
+    traces, if that is not `/v1/traces` below. log_format:
     `text` or `json`; empty is text on servers and JSON on Lambda. handoff_to:
     where people are: a number, SIP or client identity, `queue:NAME`, `taskrouter:WW...` or
     `studio:FW...`.
@@ -99,6 +103,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dashboard_token: str = ""
     metrics_token: str = ""
     prices: str = ""
+    otlp_endpoint: str = ""
+    otlp_traces_endpoint: str = ""
     handoff_to: str = ""
     retention_days: int = 30
     log_level: str = "INFO"
@@ -163,6 +169,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                     f"{VARIABLES[name]} has {len(token)} characters, which can be guessed; take "
                     f"{_LEAST_TOKEN_CHARS} or more, such as `openssl rand -hex 16` prints"
                 )
+        _check_collector("otlp_endpoint", self.otlp_endpoint)
+        _check_collector("otlp_traces_endpoint", self.otlp_traces_endpoint)
         if self.handoff_to:
             parse_target(self.handoff_to)  # now, not when the first caller wants a person
 
@@ -191,6 +199,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if self.socket_url:
             return self.socket_url
         return "ws" + self.base_url.removeprefix("http") + "/relay"
+
+    @property
+    def traces_url(self) -> str:
+        """Where traces are sent to; empty if they are not."""
+        if self.otlp_traces_endpoint or not self.otlp_endpoint:
+            return self.otlp_traces_endpoint
+        return f"{self.otlp_endpoint.rstrip('/')}/v1/traces"
 
     @property
     def auth_tokens(self) -> tuple[str, ...]:
@@ -262,6 +277,14 @@ def _tidy(name: str, value: Any) -> Any:
     if name == "log_format":
         return value.strip().lower()
     return value.strip().upper() if name == "log_level" else value.strip()
+
+
+def _check_collector(name: str, url: str) -> None:
+    if url and not _is_origin(url):
+        raise SettingsError(
+            f"{VARIABLES[name]} is {_shown(url)}; write the collector's address for OTLP over "
+            "HTTP, such as http://127.0.0.1:4318 (keys go into OTEL_EXPORTER_OTLP_HEADERS)"
+        )
 
 
 def _is_origin(text: str) -> bool:

@@ -109,3 +109,8 @@ def test_a_service_without_a_token_does_not_start() -> None:
 
 def test_without_a_name_there_are_no_secrets() -> None:
     assert read_secrets({}) == {}
+
+
+def test_no_function_traces() -> None:
+    """A collector may be named there for others, and the extra is not in the bundle."""
+    assert open_settings({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}).traces_url == ""

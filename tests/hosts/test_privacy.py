@@ -1,7 +1,8 @@
-"""Nothing that a caller, carrier or model says is in logs or metrics, whatever happens."""
+"""Nothing that a caller, carrier or model says is in logs, metrics or traces, whatever happens."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 
 from tests.hosts.third_party import Session, form_of
 from tests.hosts.world import World, make_agent
+from tests.support.collector import Collector, collecting
 from voxyray import journal, logs
 from voxyray.caller import Caller
 from voxyray.context import CallContext
@@ -166,7 +168,39 @@ async def metrics(world: World, capsys: pytest.CaptureFixture[str]) -> str:
         return await answer.text()
 
 
-async def test_nothing_personal_is_logged_or_counted(
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with collecting() as running:
+        yield running
+
+
+async def traces(world: World, collector: Collector) -> str:
+    """What a collector is told, byte by byte."""
+    sender = world.service._sender
+    assert sender is not None
+    await world.service.recorder.flush()
+    await asyncio.to_thread(sender._provider.force_flush)
+    return b"".join(collector.bodies).decode("utf-8", "replace")
+
+
+@pytest.mark.parametrize("host", ["aiohttp", "asgi"])
+async def test_nothing_personal_is_traced(collector: Collector, world: World) -> None:
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+    agent = make_agent(tools=(remember, explode, pass_on))
+    await world.open(agent, provider=reply, otlp_endpoint=collector.url)
+    call_sid = await talk(world)
+    await knock(world, call_sid)
+    told = await traces(world, collector)
+    for marker in MARKERS:
+        assert marker.lower() not in told.lower()
+    stored = json.dumps([str(each) for each in await world.entries(call_sid)])
+    assert WORD in stored
+    assert call_sid in told
+    for name in ("execute_tool remember", "execute_tool explode", "chat test", "ToolError", "400"):
+        assert name in told
+
+
+async def test_nothing_personal_is_logged_is_logged_or_counted(
     world: World, lines: Lines, capsys: pytest.CaptureFixture[str]
 ) -> None:
     agent = make_agent(tools=(remember, explode, pass_on))

@@ -58,7 +58,9 @@ def open_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     Raises:
         SettingsError: a setting is missing or wrong, or the secrets cannot be read.
     """
-    return load_settings(environ, Path("voxyray.toml"), **read_secrets(environ))
+    # No process sees a whole call there, so none could tell its trace.
+    untraced = {"otlp_endpoint": "", "otlp_traces_endpoint": ""}
+    return load_settings(environ, Path("voxyray.toml"), **untraced, **read_secrets(environ))
 
 
 def read_secrets(environ: Mapping[str, str]) -> dict[str, str]:

@@ -390,3 +390,26 @@ def test_a_wake_up_is_never_before_its_deadline(at: float) -> None:
     wake = _not_before(at)
     assert at <= wake <= at + 2e-6
     assert round(wake * 1e6) / 1e6 == wake
+
+
+def test_a_later_session_on_the_wall_clock_rounds_the_same_way() -> None:
+    """Lambda's clock is epoch seconds, which have no exact microseconds."""
+    desk = Desk(set_up=False)
+    began_at = 1_795_376_759.5937
+    desk.now = began_at + 7.123_456_7
+    carried = history.Carried((), 3, began_at)
+    desk.call = Call(
+        "CA1",
+        desk.agent,
+        instructions="Be kind.",
+        greeting=desk.agent.greeting,
+        started_at=desk.now - 0.031_234_5,
+        carried=carried,
+    )
+    setup = setup_of(desk.call)
+    desk.do(SETUP)
+    for _ in range(300):
+        desk.now += 0.012_345_67
+        desk.info("roundTripDelayMs", "148")
+    replayed = replay(recorded(desk, setup))
+    assert replayed.identical, str(replayed.difference)

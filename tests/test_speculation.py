@@ -14,6 +14,7 @@ from tests.support.desk import Desk, make_agent
 from tests.support.models import ScriptedModel, words
 from tests.test_snapshot import moved
 from voxyray import events, frames, journal, twin
+from voxyray.commands.costs import notes
 from voxyray.models import ToolCall, Usage
 from voxyray.policy import Policy
 from voxyray.receipts import Prices, receipt
@@ -310,6 +311,26 @@ class TestTold:
         after = turns(desk.entries)[-2]
         assert (after.said, after.tools, after.parts) == (before.said, (), before.parts)
         assert report(desk.entries).wasted_tokens > 0
+
+    def test_a_failed_one_is_no_attempt_of_a_turn_that_was_cut(self, desk: Desk) -> None:
+        desk.say("Hello")
+        desk.pass_time(0.5)
+        desk.interrupt()
+        before = last_turn(desk)
+        partial(desk)
+        desk.live.clear()
+        desk.do(events.ModelFailed(2, "status 503"))
+        assert states(desk) == ["asked", "dropped"]
+        assert last_turn(desk).parts == before.parts
+
+    def test_the_screen_says_what_it_came_to(self, desk: Desk) -> None:
+        partial(desk, stable_s=0.5)
+        desk.answer("On Main Street.")
+        desk.say("Where are you?")
+        (line,) = [n for n in notes(receipt(desk.entries, Prices())) if "early" in n]
+        assert line == (
+            "1 of 1 answers begun early were wanted (100%): 300 ms gained, about 0 tokens wasted"
+        )
 
     def test_the_receipt_sums_it_up(self, desk: Desk) -> None:
         partial(desk)

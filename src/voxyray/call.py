@@ -157,7 +157,8 @@ class Call:
             self._note(frame)
             return
         self.phase = "open"
-        self._zero = self._now - self._before_s
+        # Whole microseconds, too: else a replayed call may round another way.
+        self._zero = round((self._now - self._before_s) * 1e6) / 1e6
         started = journal.CallStarted(
             self.started_at, self.agent.name, self.greeting, clock=self._now
         )

@@ -392,7 +392,8 @@ def test_a_wake_up_is_never_before_its_deadline(at: float) -> None:
     assert round(wake * 1e6) / 1e6 == wake
 
 
-def test_a_later_session_on_the_wall_clock_rounds_the_same_way() -> None:
+@pytest.mark.parametrize("nth", range(9))
+def test_a_later_session_on_the_wall_clock_rounds_the_same_way(nth: int) -> None:
     """Lambda's clock is epoch seconds, which have no exact microseconds."""
     desk = Desk(set_up=False)
     began_at = 1_795_376_759.5937
@@ -403,7 +404,7 @@ def test_a_later_session_on_the_wall_clock_rounds_the_same_way() -> None:
         desk.agent,
         instructions="Be kind.",
         greeting=desk.agent.greeting,
-        started_at=desk.now - 0.031_234_5,
+        started_at=began_at + 7.0 + nth * 2**-22,  # as near as two times can be
         carried=carried,
     )
     setup = setup_of(desk.call)

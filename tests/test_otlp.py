@@ -73,6 +73,17 @@ async def test_the_environment_says_who_we_are(
     assert collector.resources[0]["service.name"] == "front-desk"
 
 
+async def test_the_environment_switches_it_off(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    sender = Sender(f"{collector.url}/v1/traces")
+    for span in (CHAT, CALL):
+        sender.send(span)
+    await sender.close()
+    assert collector.bodies == []
+
+
 async def test_sampling_takes_whole_calls(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -180,6 +180,7 @@ def test_a_barge_in(desk: Desk) -> None:
     cancelled = named(spans, "chat a")[0]
     assert cancelled.attributes["voxyray.outcome"] == "cancelled"
     assert not cancelled.failed, "nothing went wrong"
+    assert cancelled.end_ns - cancelled.start_ns == 1_100_000_000
     (call,) = named(spans, "call agent")
     assert call.attributes["voxyray.interruptions"] == 1
 

@@ -73,7 +73,7 @@ class Figures(msgspec.Struct, frozen=True):
     heard: prompt frame sent to first token frame received. added: that less what the model itself
     took of it; to_model and from_model are its two parts. guessed: turns whose answer was asked
     for before their final prompt. cpu_percent and the like are of one core.
-    unanswered and broken: turns without any, or without all, of their tokens. in_flight: tokens
+    unanswered and broken: turns without any, or with only some, of their tokens. in_flight: tokens
     that were under way when an interrupt was sent; tokens_after_interrupt: that the server sent
     after it had seen it; never_closed: interrupts after which the answer was asked to its end.
     late and model_late: how late the instruments' own timers fired.

@@ -297,7 +297,8 @@ class Generator:
             foreign_percent=_percent(foreign_s, seconds),
         )
         if scenario.kind == "barge-in":
-            return _with_interrupts(figures, turns, dict(report.cut), server_s)
+            speech_ns = int((scenario.workload.tokens - 1) / scenario.workload.rate * 1e9)
+            return _with_interrupts(figures, turns, dict(report.cut), speech_ns, server_s)
         return _with_costs(figures, turns, scenario.workload.tokens, server_s)
 
 
@@ -310,16 +311,23 @@ def _with_costs(
         figures,
         cpu_ms_per_turn=per_token_ms and round(per_token_ms * reply_tokens, 2),
         cpu_ms_per_1000_tokens=per_token_ms and round(per_token_ms * 1000, 1),
-        broken=sum(not turn.closed or turn.tokens != reply_tokens for turn in turns),
+        broken=sum(
+            turn.first > 0 and (not turn.closed or turn.tokens != reply_tokens) for turn in turns
+        ),
     )
 
 
 def _with_interrupts(
-    figures: Figures, turns: Sequence[Turn], cut_at: dict[int, int], server_s: float
+    figures: Figures,
+    turns: Sequence[Turn],
+    cut_at: dict[int, int],
+    speech_ns: int,
+    server_s: float,
 ) -> Figures:
-    """Add what came of the interrupts."""
+    """Add what came of the interrupts; one sent after the model had ended has nothing to close."""
     cut = [turn for turn in turns if turn.interrupted]
     noticed = [turn for turn in cut if turn.asked in cut_at]
+    amid = [turn for turn in cut if turn.interrupted < turn.written + speech_ns]
     return msgspec.structs.replace(
         figures,
         cpu_ms_per_turn=round(1000 * server_s / len(turns), 2) if turns else None,
@@ -327,7 +335,7 @@ def _with_interrupts(
         in_flight=sum(turn.in_flight for turn in cut),
         tokens_after_interrupt=sum(turn.stray for turn in turns),
         upstream_closed=_spread_ns([cut_at[turn.asked] - turn.interrupted for turn in noticed]),
-        never_closed=len(cut) - len(noticed),
+        never_closed=sum(turn.asked not in cut_at for turn in amid),
     )
 
 

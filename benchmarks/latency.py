@@ -205,10 +205,10 @@ def _headline(figures: Figures) -> str:
         )
     added = figures.added
     faults = figures.unanswered + figures.broken
-    return (
-        f"adds {added.p50 or 0:.2f} ms p50, {added.p95 or added.most or 0:.2f} p95, "
-        f"{figures.cpu_percent:.0f} % CPU" + (f", {faults} faults" if faults else "")
-    )
+    late = added.most if added.p95 is None else added.p95
+    said = f"adds {added.p50:.2f} ms p50, {late:.2f} p95" if added.samples else "no answer"
+    failed = f", {faults} of {figures.turns} turns failed" if faults else ""
+    return f"{said}, {figures.cpu_percent:.0f} % CPU{failed}"
 
 
 def _machine(plan: Plan, load_before: float) -> Machine:
@@ -283,7 +283,7 @@ def _scenarios(calls: Sequence[int], seconds: float, *, full: bool, quick: bool)
 def _search(kind: Kind, *, quick: bool) -> Search:
     """Give a search; a probe lasts until every call has spoken at least once."""
     if quick:
-        return Search(kind, start=2, most=4, seconds=1)
+        return Search(kind, start=2, most=2, seconds=1)
     return Search(kind, start=100, most=1000, seconds=4.2 if kind == "talk" else 3)
 
 
@@ -301,7 +301,7 @@ def _subjects(names: Sequence[str]) -> tuple[Subject, ...]:
 @click.option("--only", type=click.Choice(get_args(Kind)), multiple=True, help="Kinds of talk.")
 @click.option("--calls", type=click.IntRange(1), multiple=True, help="Every kind, so many calls.")
 @click.option("--full", is_flag=True, help="Every kind, with 1, 20, 100, 500 and 1,000 calls.")
-@click.option("--seconds", type=click.FloatRange(1), default=5.0, help="Of each scenario.")
+@click.option("--seconds", type=click.FloatRange(1), default=4.5, help="Of each scenario.")
 @click.option("--runs", type=click.IntRange(1), default=3, help="Medians over so many.")
 @click.option("--tries", type=click.IntRange(1), default=1, help="While others use the machine.")
 @click.option(

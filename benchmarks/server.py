@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from typing import Any, Final
 
 import click
 import uvloop
@@ -26,11 +25,6 @@ from voxyray.settings import Settings
 _INSTRUCTIONS = "You answer the phone for Ada's bike shop. Be brief, kind and exact. " * 10
 
 
-_SPECULATE: Final[dict[str, Any]] = (
-    {"speculate": True} if "speculate" in Policy.__struct_fields__ else {}
-)
-
-
 @tool
 async def opening_hours(day: str) -> str:
     """Tell when the shop is open on a day."""
@@ -42,7 +36,7 @@ def _agent(kind: str) -> Agent:
     return Agent(
         instructions=_INSTRUCTIONS,
         tools=[opening_hours] if kind == "tools" else [],
-        policy=Policy(**_SPECULATE) if kind == "partials" else Policy(),
+        policy=Policy(speculate=kind == "partials"),
     )
 
 

@@ -33,7 +33,7 @@ deploy: $(STAMP) ## Deploy to AWS, guided by deploy/aws/settings.toml
 	@$(BIN)/python deploy/aws/deploy.py $(ARGS)
 
 test: $(STAMP) ## Run every test (no network, no key)
-	@$(BIN)/python -m pytest -n auto
+	@$(BIN)/python -m pytest -n auto $(TESTS)
 
 check: lint types stacks test ## What CI runs
 

@@ -904,3 +904,18 @@ class TestTheJournal:
         desk.interrupt("x")
         desk.pass_time(60)
         assert [entry.seq for entry in desk.entries] == list(range(len(desk.entries)))
+
+
+def test_a_result_of_an_end_that_still_waits_for_its_farewell_ends_nothing() -> None:
+    desk = Desk()
+    desk.say("bye")
+    desk.delta("Goodbye!")
+    desk.call_tool("hang_up")
+    desk.finish("tool_calls")
+    (run,) = desk.call.turn.runs()
+    desk.do(events.ToolReturned(run.id, "ended"))
+    desk.do(events.ToolFailed(run.id, "failed"))
+    assert desk.ended == []
+    desk.interrupt("Good")
+    assert desk.say("one more thing") > 0
+    assert desk.ended == []

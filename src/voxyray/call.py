@@ -723,7 +723,7 @@ class Call:
 
     def _on_tool_returned(self, event: events.ToolReturned) -> None:
         run = self._runs.get(event.run)
-        if run is None:
+        if run is None or self._is_yet_to_end(run):
             return
         was_ending = self._is_ending(run)
         if not self._settle(run, "done", event.result, event):
@@ -738,7 +738,7 @@ class Call:
 
     def _on_tool_failed(self, event: events.ToolFailed) -> None:
         run = self._runs.get(event.run)
-        if run is None:
+        if run is None or self._is_yet_to_end(run):
             return
         was_ending = self._is_ending(run)
         if not self._settle(run, "failed", f"Error: {event.message}"):
@@ -802,6 +802,10 @@ class Call:
     def _is_ending(self, run: ToolRun) -> bool:
         ending = self._ending
         return ending is not None and ending.start is not None and ending.start.run is run
+
+    def _is_yet_to_end(self, run: ToolRun) -> bool:
+        """Whether it is an end that still waits for its farewell, so nobody runs it."""
+        return self._is_ending(run) and self._ending is not None and not self._ending.acting
 
     def _say_farewell(self) -> None:
         if self._ending is None or self._ending.start is None:

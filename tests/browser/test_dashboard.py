@@ -93,13 +93,14 @@ async def test_a_call_appears_and_grows_without_a_reload(desk: Desk, open_page: 
     await turn.get_by_text("Two pizzas.").wait_for()
     assert await page.locator("#turn-1 img").count() == 0
     await turn.locator(".agent .says").wait_for()
+    said = page.locator("#announce")
+    assert "Two pizzas" in (await said.text_content() or "")
     marks = turn.locator("summary", has_text="mark")
     await marks.click()
     runner.receive(frames.Interrupt("", 10))
     await turn.locator(".cut", has_text="the caller cut in").wait_for()
     assert await turn.locator("details.marks").get_attribute("open") is not None  # stays open
-    said = page.locator("#announce")
-    assert "Two pizzas" in (await said.text_content() or "")
+    assert "the caller cut in" in (await said.text_content() or "")
     await desk.service.end(runner)
 
 

@@ -43,7 +43,7 @@ _QUICK: Final = Workload(first_token_ms=50, tokens=20, rate=100)
 _EVERY_COUNT: Final = (1, 20, 100, 500, 1000)
 _MEMORY_CALLS: Final = 200
 # What the table takes medians of; the rest is measured once, to be done in minutes.
-_REPEATED: Final[frozenset[Kind]] = frozenset({"talk", "barge-in"})
+_REPEATED: Final[frozenset[Kind]] = frozenset({"storm", "barge-in"})
 # Open files: a thousand calls are two thousand sockets.
 _OPEN_FILES: Final = 8192
 
@@ -245,8 +245,9 @@ def _scenario(kind: Kind, calls: int, seconds: float, workload: Workload) -> Sce
 def table_scenarios(seconds: float) -> list[Scenario]:
     """Give what the table of docs/benchmarks.md compares."""
     kinds: list[tuple[Kind, int]] = [
-        ("talk", 100),
+        ("storm", 100),
         ("barge-in", 100),
+        ("talk", 100),
         ("tools", 20),
         ("partials", 20),
         ("memory", _MEMORY_CALLS),
@@ -308,7 +309,7 @@ def _subjects(names: Sequence[str]) -> tuple[Subject, ...]:
     "--search",
     type=click.Choice(["talk", "storm", "none"]),
     multiple=True,
-    default=["talk"],
+    default=["storm"],
     help="Find how many calls of this kind a core holds.",
 )
 @click.option("--quick", is_flag=True, help="A few seconds; proves that it works, no more.")
@@ -346,6 +347,8 @@ def main(
         server_core=cores[0],
         other_cores=tuple(cores[1:] or cores),
     )
+    if not plan.scenarios:
+        raise click.UsageError(f"no scenario is of the kind {' or '.join(only)}; try --full")
     console = Console(width=max(Console().width, 110))
     report = measure(plan, console)
     print_report(report, console)

@@ -59,7 +59,7 @@ def test_a_quick_run_gives_every_figure(tmp_path: Path) -> None:
     assert memory.speaking_kb_per_call is not None
     assert ours.boot_ms > 0
     assert ours.import_ms > 0
-    assert [found.kind for found in ours.capacities] == ["talk"]
+    assert [found.kind for found in ours.capacities] == ["storm"]
     assert "| storm, 4 calls: added p50, ms |" in table
 
 

@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := $(VENV)/.installed
+BENCH := .venv-bench
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
@@ -51,14 +52,20 @@ format: $(STAMP) ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(STAMP) ## Measure added latency and CPU per turn
+$(BENCH)/.installed: benchmarks/requirements.txt
+	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	@$(BENCH)/bin/python -m pip --disable-pip-version-check install -qq --require-hashes -r $<
+	@touch $@
+
+bench: $(STAMP) $(BENCH)/.installed ## Measure latency and cost beside the peers
 	@$(BIN)/python -m benchmarks.latency
 
 lock: $(STAMP) ## Pin the dependencies again, with hashes
 	@$(BIN)/uv pip compile pyproject.toml --group dev --all-extras --universal --generate-hashes --no-header -q -o requirements/dev.txt
 	@printf 'aws-sam-cli\ncfn-lint\n' | $(BIN)/uv pip compile - --universal --generate-hashes --no-header -q --python-version 3.11 -o requirements/sam.txt
+	@printf 'twilio-agent-connect[server]\nopenai\npicows\nmsgspec\n' | $(BIN)/uv pip compile - --universal --generate-hashes --no-header -q --python-version 3.11 -o benchmarks/requirements.txt
 	@cd deploy/aws && ../../$(BIN)/uv pip compile requirements.in -c ../../requirements/dev.txt --universal --generate-hashes --no-header -q --python-version 3.13 -o requirements.txt
 
 clean: ## Remove the environment and all caches
-	rm -rf $(VENV) .venv-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) .venv-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find deploy/aws -name .aws-sam -o -name .bundle | xargs rm -rf

@@ -7,19 +7,16 @@ import contextvars
 import hmac
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import urlsplit
 
 from voxyray.errors import RequestRefused
+from voxyray.loopback import is_from_here
 from voxyray.metrics import CONTENT_TYPE, STALL, Metrics
 from voxyray.reception import Request, Response
 from voxyray.recorder import Recorder
 
 METRICS_PATH: Final = "/metrics"
-_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _LOOK_EVERY_S: Final = 0.05
 _A_MINUTE_S: Final = 60.0
-# A proxy or tunnel on this machine forwards what the whole world sends.
-_FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-real-ip", "cf-connecting-ip", "via")
 
 
 def check_reader(token: str, peer: str, headers: Mapping[str, str]) -> None:
@@ -36,9 +33,7 @@ def check_reader(token: str, peer: str, headers: Mapping[str, str]) -> None:
         if not hmac.compare_digest(given.encode(errors="replace"), expected.encode()):
             raise RequestRefused("metrics need the header Authorization: Bearer TOKEN", 401)
         return
-    host = urlsplit(f"//{headers.get('host', '')}").hostname
-    forwarded = any(name in headers for name in _FORWARDED)
-    if peer not in _LOOPBACK or host not in _LOOPBACK or forwarded:
+    if not is_from_here(peer, headers):
         raise RequestRefused(
             "metrics are for this machine only; set VOXYRAY_METRICS_TOKEN to read them from others"
         )

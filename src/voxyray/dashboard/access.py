@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import ipaddress
 import secrets
 import time
 from collections import OrderedDict, deque
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from voxyray.errors import RequestRefused
+from voxyray.loopback import host_of, is_from_here
 from voxyray.reception import Request
 from voxyray.settings import Settings
 
@@ -31,16 +31,6 @@ _TRIES_OF_ALL: Final = 100
 _WITHIN_S: Final = 300.0
 _ADDRESSES: Final = 1000
 _SIGNED_OUT: Final = 10_000
-_NAMES: Final = ("localhost", "127.0.0.1", "::1")
-_FORWARDED: Final = (
-    "forwarded",
-    "via",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-real-ip",
-    "cf-connecting-ip",
-)
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -77,13 +67,7 @@ class Access:
 
     def lets_in(self, request: Request) -> bool:
         """Whether the dashboard is there at all for whoever asks."""
-        if self.has_token:
-            return True
-        return (
-            _is_loopback(request.peer)
-            and _host(request.headers.get("host", "")) in _NAMES
-            and not any(name in request.headers for name in _FORWARDED)
-        )
+        return self.has_token or is_from_here(request.peer, request.headers)
 
     def may_see(self, request: Request) -> bool:
         """Whether they may see what is behind the login; for a WebSocket's handshake, too."""
@@ -135,7 +119,7 @@ class Access:
 
     def _is_https(self, request: Request) -> bool:
         public = urlsplit(self._settings.base_url)
-        reached = _host(request.headers.get("host", "")) == public.hostname
+        reached = host_of(request.headers.get("host", "")) == public.hostname
         forwarded = request.headers.get("x-forwarded-proto", "").lower() == "https"
         return forwarded or (reached and public.scheme == "https")
 
@@ -205,20 +189,3 @@ class Access:
         # `null` is what our referrer policy makes of it; then the other signs must do.
         same = origin == "null" or urlsplit(origin).netloc == request.headers.get("host")
         return same and site in ("same-origin", "none")
-
-
-def _is_loopback(peer: str) -> bool:
-    try:
-        address = ipaddress.ip_address(peer)
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
-
-
-def _host(header: str) -> str | None:
-    """Give a Host's name without its port."""
-    try:
-        return urlsplit(f"//{header}").hostname
-    except ValueError:
-        return None
